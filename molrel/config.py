@@ -1,0 +1,136 @@
+"""Experiments as values: frozen dataclasses that config files build and flags change."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from molrel.chem.features import FeatureConfig
+from molrel.errors import InputError
+from molrel.methods.distrans import DisTransConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which relations are learned from, and which are the target."""
+
+    source: str = "mixtures/hydrocarbons"
+    """Address in the catalogue, or path of a CSV file."""
+    target: str | None = "mixtures/heteroatoms"
+    """Address or path of the target domain; its labels are read for the report only."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of a CSV file that hold the molecules."""
+    label_column: str = "label"
+    """Column of a CSV file that holds the label."""
+    split: Literal["random", "cold", "scaffold"] = "random"
+    """How the source is divided; cold and scaffold hold molecules out."""
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    split_seed: int = 0
+    negatives: Literal["uniform", "degree"] = "degree"
+    """How negatives are drawn where a set has positives only."""
+    balance: bool = False
+    """Re-draw the source's negatives one to one each epoch."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run."""
+
+    name: str = "distrans_mixtures"
+    data: DataConfig = field(default_factory=DataConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    method: DisTransConfig = field(default_factory=DisTransConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    version: int = 1
+    """Of this layout; a run of another version is refused with a message."""
+
+
+def load_config_file(path: Path) -> Experiment:
+    """Runs a config file and returns what its ``get_config()`` builds.
+
+    Raises:
+      InputError: no such file, no ``get_config``, or an unknown field in it.
+    """
+    if not path.is_file():
+        nearby = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise InputError("no such config file", path=path, remedy=f"Files there: {nearby}")
+    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "molrel_config"}
+    try:
+        exec(compile(path.read_text(), str(path), "exec"), namespace)
+        config = namespace["get_config"]()
+    except KeyError as error:
+        raise InputError("defines no get_config()", path=path) from error
+    except (TypeError, SyntaxError) as error:
+        raise InputError(f"{error}", path=path, remedy="See molrel/config.py for fields") from error
+    if not isinstance(config, Experiment):
+        raise InputError("get_config() must return a molrel.config.Experiment", path=path)
+    return config
+
+
+def to_json(experiment: Experiment) -> dict[str, Any]:
+    """Plain JSON values of every field."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment)))
+
+
+def from_json(values: dict[str, Any], path: Path | str = "config") -> Experiment:
+    """Rebuilds an experiment from ``to_json``.
+
+    Raises:
+      InputError: an unknown or missing field, or another layout version.
+    """
+    if values.get("version") != Experiment.version:
+        raise InputError(
+            f"config version {values.get('version')!r}, this release reads {Experiment.version}",
+            path=path,
+        )
+    return _build(Experiment, values, str(path), "")
+
+
+def _build(cls: Any, values: Any, path: str, prefix: str) -> Any:
+    """Builds one dataclass of the config, recursing into its sections."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise InputError(
+                f"unknown config field {prefix + name!r}",
+                path=path,
+                remedy=f"Did you mean {prefix + near[0]!r}?"
+                if near
+                else f"Fields: {sorted(known)}",
+            )
+    built = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            built[name] = _build(hint, value, path, f"{prefix}{name}.")
+        else:
+            built[name] = tuple(value) if isinstance(value, list) else value
+            _check_type(hint, built[name], path, prefix + name)
+    return cls(**built)
+
+
+def _check_type(hint: Any, value: Any, path: str, name: str) -> None:
+    """Refuses a value of the wrong plain type; literals and tuples by their members."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        good = value in typing.get_args(hint)
+    elif origin is tuple:
+        good = isinstance(value, tuple)
+    elif origin in (typing.Union, types.UnionType):
+        good = isinstance(value, typing.get_args(hint))
+    else:
+        good = isinstance(value, (int, float) if hint is float else hint)
+    if not good:
+        raise InputError(f"config field {name!r} cannot be {value!r}", path=path)

@@ -1,0 +1,184 @@
+"""The values every data set is made of: bags of molecules, examples, tasks, data sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import flax.struct
+import numpy as np
+
+Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+@flax.struct.dataclass
+class Bag:
+    """One side of N examples, each side being a bag (multiset) of molecules.
+
+    Attributes:
+      ids: int32 [K], indices into the data set's molecules, grouped by example.
+      offsets: int32 [N + 1], example n holds ``ids[offsets[n]:offsets[n + 1]]``.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def singles(cls, ids: np.ndarray) -> Bag:
+        """A side that is exactly one molecule in every example; ids is [N]."""
+        ids = np.asarray(ids, np.int32)
+        return cls(ids, np.arange(len(ids) + 1, dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """int32 [N], number of molecules in each example's bag."""
+        return np.diff(self.offsets)
+
+    def take(self, index: np.ndarray) -> Bag:
+        """The bags of the examples in index (int [n] or bool [N]), in that order."""
+        index = np.arange(len(self))[index]
+        sizes = self.sizes[index]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+        return Bag(self.ids[np.repeat(self.offsets[index], sizes) + within], offsets)
+
+    def dense(self, width: int | None = None) -> np.ndarray:
+        """int32 [N, width]: ids padded with -1; width defaults to the largest bag."""
+        sizes = self.sizes
+        width = max(1, int(sizes.max(initial=1))) if width is None else width
+        out = np.full((len(self), width), -1, np.int32)
+        rows = np.repeat(np.arange(len(self)), sizes)
+        out[rows, np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], sizes)] = self.ids
+        return out
+
+
+@flax.struct.dataclass
+class Examples:
+    """N labelled (or unlabelled) relations between molecules, on the host.
+
+    Attributes:
+      sides: one Bag a side, each of length N (two for a pair, one for a property).
+      labels: float32 [N, T], NaN where missing.
+      domain: int32 [N], 0 = source, 1 = target.
+      weight: float32 [N], importance of the example in supervised losses.
+    """
+
+    sides: tuple[Bag, ...]
+    labels: np.ndarray
+    domain: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def pairs(cls, pairs: np.ndarray, labels: np.ndarray, domain: int = 0) -> Examples:
+        """Examples of two single molecules; pairs is int [N, 2], labels [N] or [N, T]."""
+        labels = np.asarray(labels, np.float32).reshape(len(pairs), -1)
+        return cls(
+            sides=(Bag.singles(pairs[:, 0]), Bag.singles(pairs[:, 1])),
+            labels=labels,
+            domain=np.full(len(pairs), domain, np.int32),
+            weight=np.ones(len(pairs), np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Examples:
+        """The examples in index (int [n] or bool [N]), in that order."""
+        return Examples(
+            tuple(side.take(index) for side in self.sides),
+            self.labels[index],
+            self.domain[index],
+            self.weight[index],
+        )
+
+    def relabel(self, mapping: np.ndarray) -> Examples:
+        """The same examples with molecule id i replaced by ``mapping[i]`` (int [M])."""
+        mapping = np.asarray(mapping, np.int32)
+        return self.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            sides=tuple(Bag(mapping[s.ids], s.offsets) for s in self.sides)
+        )
+
+    def molecules(self) -> np.ndarray:
+        """int32, sorted unique molecule ids that occur on any side."""
+        return np.unique(np.concatenate([s.ids for s in self.sides]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted.
+
+    Attributes:
+      kind: type of the labels.
+      targets: name of each of the T label columns.
+      units: unit of each target; "" where it has none.
+      symmetric: whether f(a, b) = f(b, a) must hold.
+    """
+
+    kind: Kind = "binary"
+    targets: tuple[str, ...] = ("label",)
+    units: tuple[str, ...] = ("",)
+    symmetric: bool = True
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A row that was set aside: file, 1-based row (header is row 1), column, value, reason."""
+
+    path: str
+    row: int
+    column: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One domain's examples with the molecules that they index.
+
+    Attributes:
+      name: address it was loaded by, such as ``mixtures/hydrocarbons``.
+      task: what is predicted.
+      molecules: canonical SMILES of the M unique molecules.
+      examples: N relations; ids index ``molecules``.
+      rows: int64 [N], 1-based row of the file that each example came from.
+      rejected: rows that were set aside, with reasons.
+      note: one or two sentences a report must print beside the name (how labels arose).
+    """
+
+    name: str
+    task: Task
+    molecules: tuple[str, ...]
+    examples: Examples
+    rows: np.ndarray
+    rejected: tuple[Rejection, ...] = ()
+    note: str = ""
+
+    def take(self, index: np.ndarray) -> Dataset:
+        """The data set restricted to the examples in index; molecules stay as they are."""
+        return replace(self, examples=self.examples.take(index), rows=self.rows[index])
+
+
+def join(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
+    """Gives two data sets one common molecule list (source's molecules first).
+
+    Source examples get domain 0, target examples domain 1.
+    """
+    ids = {smiles: i for i, smiles in enumerate(source.molecules)}
+    for smiles in target.molecules:
+        ids.setdefault(smiles, len(ids))
+    molecules = tuple(ids)
+    mapping = np.array([ids[s] for s in target.molecules], np.int32)
+    moved = target.examples.relabel(mapping)
+
+    def as_domain(examples: Examples, domain: int) -> Examples:
+        return examples.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            domain=np.full(len(examples), domain, np.int32)
+        )
+
+    return (
+        replace(source, molecules=molecules, examples=as_domain(source.examples, 0)),
+        replace(target, molecules=molecules, examples=as_domain(moved, 1)),
+    )

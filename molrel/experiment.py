@@ -1,0 +1,330 @@
+"""One experiment from config to report: prepare, train, score, judge, write."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+
+from molrel.config import Experiment, to_json
+from molrel.data.batches import Sampler
+from molrel.data.read import write_rejected
+from molrel.data.types import Examples
+from molrel.errors import InputError
+from molrel.evaluate.floors import floor_scores
+from molrel.evaluate.metrics import classification_metrics, regression_metrics
+from molrel.memory import peak_memory_mb
+from molrel.methods.classical import random_forest
+from molrel.methods.distrans import distrans
+from molrel.methods.method import Method
+from molrel.prepare import Prepared, prepare
+from molrel.report import report_run
+from molrel.train.loop import train
+from molrel.train.predict import make_predictor
+from molrel.train.step import unstack
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
+
+
+def make_method(config: Experiment, prepared: Prepared) -> Method:
+    """The config's method for the prepared task."""
+    return distrans(
+        config.method,
+        prepared.knowledge,
+        kind=prepared.task.kind,
+        n_targets=len(prepared.task.targets),
+        symmetric=prepared.task.symmetric,
+    )
+
+
+def run(
+    config: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    compare: Sequence[Path] = (),
+    cache: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Trains all seeds of an experiment and writes its run folder.
+
+    Args:
+      config: the experiment.
+      folder: run folder; made if missing.
+      resume: continue from the newest checkpoint in it.
+      compare: other run folders whose scores are put beside this run's.
+      cache: folder of the feature cache.
+
+    Returns:
+      The rows of the report.
+
+    Raises:
+      InputError: the folder holds a run of another config, or the input is wrong.
+      RunError: a loss is not finite, or the disk is full.
+    """
+    started = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(config, folder, resume)
+    if config.data.target is None and config.method.adapts:
+        print("No target domain: the adaptation terms are switched off.")
+        config = replace(config, method=source_only(config.method))
+    prepared = prepare(config, pictures=config.method.branches != "graph", cache=cache)
+    method = make_method(config, prepared)
+    write_rejected(folder / "rejected.csv", prepared.rejected)
+    _write_config(config, prepared, folder)
+    print_summary(config, prepared)
+
+    predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
+    valid = _subset(prepared.source["valid"], config.train.valid_examples)
+
+    def validate(params: Any, state: Any) -> dict[str, float]:
+        scores = to_scores(predict(params, state, valid), prepared)
+        return selection_metrics(valid.labels[:, 0], scores[:, 0], prepared.task.kind)
+
+    sampler = Sampler(
+        prepared.training_source(),
+        prepared.target if method.target else None,
+        n_source=config.train.source_examples,
+        n_target=config.train.target_examples,
+        balance=config.data.balance,
+    )
+    final, cost = train(
+        method,
+        prepared.table,
+        sampler,
+        validate,
+        seeds=config.seeds,
+        config=config.train,
+        optimiser_config=config.optimiser,
+        folder=folder,
+        molecules=prepared.molecules,
+        resume=resume,
+    )
+    best = jax.device_get({"params": final.best_params, "state": final.best_state})
+    save_best(best, folder)
+    parts = {"source-valid": prepared.source["valid"], "source-test": prepared.source["test"]}
+    if prepared.target is not None:
+        parts["target"] = prepared.target
+    scores = {
+        name: np.stack(
+            [
+                to_scores(predict(*_seed(best, i), examples), prepared)[:, 0]
+                for i in range(len(config.seeds))
+            ]
+        )
+        for name, examples in parts.items()
+        if len(examples)
+    }
+    baselines = fit_baselines(config, prepared, parts)
+    cost |= {"total_seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+    return report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
+
+
+def source_only(method: Any) -> Any:
+    """The same encoder and head without any term that looks at the target."""
+    off = dict.fromkeys(
+        ("adversarial_fragment", "adversarial_pair", "prototype", "guidance", "entropy"), 0.0
+    )
+    return replace(method, weights=replace(method.weights, **off))
+
+
+def to_scores(logits: np.ndarray, prepared: Prepared) -> np.ndarray:
+    """Probabilities [N, T] for classes; predictions in the task's units for regression."""
+    if prepared.task.kind == "regression":
+        return logits * prepared.label_scale + prepared.label_mean
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict[str, float]:
+    """Metrics of the source validation set; ``selection`` is larger for better models."""
+    if kind == "regression":
+        metrics = regression_metrics(labels, scores)
+        return {"selection": -metrics["rmse"], "rmse": metrics["rmse"], "r2": metrics["r2"]}
+    metrics = classification_metrics(labels, scores, 0.5)
+    return {"selection": metrics["auroc"], "auroc": metrics["auroc"], "ap": metrics["ap"]}
+
+
+def fit_baselines(
+    config: Experiment, prepared: Prepared, parts: dict[str, Examples]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Scores [1, N] of each baseline on each part: the floors and the random forest."""
+    pairs = {name: pair_ids(e) for name, e in parts.items()}
+    train_part = prepared.source["train"]
+    out: dict[str, dict[str, np.ndarray]] = {}
+    if prepared.task.kind == "binary":
+        for name, examples in parts.items():
+            if name == "target":
+                reference = prepared.source_all
+            else:
+                reference = train_part
+            floors = floor_scores(
+                pair_ids(reference), reference.labels[:, 0], pair_ids(examples)
+            )
+            for floor, scores in floors.items():
+                out.setdefault(floor, {})[name] = scores[None]
+    if config.train.baselines and all(s.sizes.max() == 1 for s in train_part.sides):
+        fingerprints = np.stack([f.fingerprint for f in prepared.features])
+        scores = random_forest(
+            fingerprints,
+            pair_ids(train_part),
+            train_part.labels[:, 0],
+            list(pairs.values()),
+            kind=prepared.task.kind,
+            seed=0,
+        )
+        out["morgan + random forest"] = {n: s[None] for n, s in zip(pairs, scores)}
+    return out
+
+
+def pair_ids(examples: Examples) -> np.ndarray:
+    """int32 [N, sides], the first molecule of each side's bag."""
+    return np.stack([side.ids[side.offsets[:-1]] for side in examples.sides], axis=1)
+
+
+def predictions_frame(
+    prepared: Prepared, parts: dict[str, Examples], scores: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """One row an example of every part, in the columns of ``predictions.csv``."""
+    frames = []
+    smiles = np.array(prepared.molecules, dtype=object)
+    for name, examples in parts.items():
+        if name not in scores:
+            continue
+        ids = pair_ids(examples)
+        columns: dict[str, Any] = {}
+        for i, letter in enumerate("abcd"[: ids.shape[1]]):
+            columns[f"molecule_{letter}"] = ids[:, i]
+            columns[f"smiles_{letter}"] = smiles[ids[:, i]]
+        columns |= {
+            "label": examples.labels[:, 0],
+            "split": name,
+            "domain": np.where(examples.domain == 0, "source", "target"),
+            "stratum": prepared.strata(examples),
+        }
+        columns |= {f"score_{i}": s for i, s in enumerate(scores[name])}
+        columns |= {"mean": scores[name].mean(0), "spread": scores[name].std(0)}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def save_best(best: dict[str, Any], folder: Path) -> None:
+    """Writes the selected parameters of every seed to ``best/``, whole or not at all."""
+    checkpointer = ocp.StandardCheckpointer()
+    checkpointer.save((folder / "best").resolve(), best, force=True)
+    checkpointer.wait_until_finished()
+    checkpointer.close()
+
+
+def print_summary(config: Experiment, prepared: Prepared) -> None:
+    """What will be trained, in a few lines."""
+    sizes = ", ".join(f"{name} {len(e):,}" for name, e in prepared.source.items())
+    print(f"{config.name}: {len(prepared.molecules):,} molecules; source {sizes}")
+    if prepared.target is not None:
+        unique, counts = np.unique(prepared.strata(prepared.target), return_counts=True)
+        strata = ", ".join(f"{u} {c:,}" for u, c in zip(unique, counts))
+        print(f"target {len(prepared.target):,} ({strata}); labels hidden from training")
+    if prepared.knowledge is not None:
+        d = prepared.knowledge.discrepancy
+        print(
+            f"substructure discrepancy {d.value:.3f} (null mean {d.null_mean:.3f}, max "
+            f"{d.null_max:.3f}), adjusted {d.adjusted:.3f}; "
+            f"{len(prepared.knowledge.groups)} functional groups aligned"
+        )
+    flags = ", ".join(f"{k} {v}" for k, v in prepared.flags.items() if v)
+    print(f"rejected rows {len(prepared.rejected)}; special molecules: {flags or 'none'}")
+    for note in prepared.notes:
+        print(f"note: {note}")
+
+
+def _seed(best: dict[str, Any], index: int) -> tuple[Any, Any]:
+    return unstack(best["params"], index), unstack(best["state"], index)
+
+
+def _subset(examples: Examples, count: int) -> Examples:
+    """A fixed random subset, for model selection on very large validation sets."""
+    if len(examples) <= count:
+        return examples
+    return examples.take(np.sort(np.random.default_rng(0).permutation(len(examples))[:count]))
+
+
+def _claim(config: Experiment, folder: Path, resume: bool) -> None:
+    """Refuses a folder that holds a run of another config."""
+    path = folder / "config.json"
+    if not path.is_file():
+        if any((folder / "checkpoints").glob("[0-9]*")):
+            raise InputError("has checkpoints but no config.json", path=folder)
+        return
+    try:
+        stored = json.loads(path.read_text())["experiment"]
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise InputError("is not a run's config", path=path, remedy="Delete the folder") from error
+    if not resume:
+        raise InputError(
+            "already holds a run",
+            path=folder,
+            remedy="Add --resume to continue it, or choose another --out",
+        )
+    wanted = to_json(config)
+    different = sorted(k for k in flatten(wanted) if flatten(wanted)[k] != flatten(stored).get(k))
+    if different:
+        raise InputError(
+            f"the checkpoint there was written with another config; different: {different}",
+            path=folder,
+            remedy="Resume with the same config, or choose another --out",
+        )
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted names."""
+    if not isinstance(values, dict):
+        return {prefix: values}
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= flatten(value, f"{prefix}.{name}" if prefix else name)
+    return out
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and commit that a run depends on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "commit": commit.stdout.strip() or None,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _write_config(config: Experiment, prepared: Prepared, folder: Path) -> None:
+    values = {
+        "experiment": to_json(config),
+        "task": asdict(prepared.task),
+        "label_mean": prepared.label_mean.tolist(),
+        "label_scale": prepared.label_scale.tolist(),
+        "environment": environment(),
+    }
+    temporary = folder / "config.tmp"
+    temporary.write_text(json.dumps(values, indent=2) + "\n")
+    temporary.replace(folder / "config.json")

@@ -1,0 +1,460 @@
+"""DisTrans: domain-adversarial training with structural-semantic transfer discrepancy.
+
+A reconstruction. Of the paper (Zhang et al., SIGKDD 2026, arXiv 2605.16799) only the
+abstract is public: graph and picture encoders, gradient reversal weighted by the
+topological discrepancy of substructures, and guidance by functional groups across
+domains. Every equation below is our own choice; README.md lists what is known.
+
+One batch, from integers to the loss:
+
+    molecules -> GINE -> fragments (pool + one step on the fragment graph) -> z_graph
+              -> picture encoder -> feature map -------------------------> z_picture
+    z = gated fusion; fragments of the two sides attend to each other; symmetric head
+    fragments -> R_lambda(type) -> fragment discriminator      (adversarial_fragment)
+    z_ab      -> R_lambda       -> pair discriminator          (adversarial_pair)
+    groups    -> prototypes of each domain (EMA)               (prototype, guidance)
+    z_graph ~ z_picture                                        (agreement)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from molrel.collectives import gather_sum, share
+from molrel.data.discrepancy import reversal_weights
+from molrel.data.knowledge import DomainKnowledge
+from molrel.losses import adversarial, alignment, supervised
+from molrel.methods.method import Batch, Method, Sides, Variables
+from molrel.nn import graph as ops
+from molrel.nn.gine import GINE, FragmentPool, mean_over_atoms
+from molrel.nn.gradient_reversal import reverse_gradient
+from molrel.nn.graph import Molecules
+from molrel.nn.relation import (
+    MLP,
+    GatedFusion,
+    PairFeatures,
+    cross_attention,
+    side_mean,
+    side_tokens,
+)
+from molrel.nn.vision import PICTURE_ENCODERS, sample_map
+
+Weighting = Literal["uniform", "up", "down", "signed", "shuffled"]
+Branches = Literal["both", "graph", "picture"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term beside the classification loss; 0 leaves a term out."""
+
+    adversarial_fragment: float = 0.1
+    adversarial_pair: float = 0.1
+    prototype: float = 0.1
+    guidance: float = 0.1
+    agreement: float = 0.05
+    entropy: float = 0.0
+
+
+@dataclass(frozen=True)
+class DisTransConfig:
+    """DisTrans on one encoder; with all weights 0 it is the source-only baseline."""
+
+    width: int = 128
+    """Width of atoms, fragments and molecules."""
+    depth: int = 3
+    """Message-passing layers."""
+    branches: Branches = "both"
+    """Which views of a molecule are encoded."""
+    picture_encoder: Literal["small", "resnet18"] = "small"
+    discriminator_width: int = 128
+    weights: LossWeights = field(default_factory=LossWeights)
+    weighting: Weighting = "up"
+    """How the reversal depends on the discrepancy of a fragment's type (uniform = DANN)."""
+    reversal: float = 1.0
+    """Largest reversal coefficient, lambda_max."""
+    warmup: float = 0.1
+    """Share of the steps before adaptation starts."""
+    temperature: float = 0.1
+    """Of the guidance and agreement losses."""
+    prototype_decay: float = 0.95
+    prototype_ready: int = 20
+    """Updates before a prototype is used."""
+    min_carriers: int = 10
+    """Molecules in each domain that must have a functional group for it to be aligned."""
+    dropout: float = 0.0
+    """On the pair features."""
+    bfloat16: bool = False
+    """Compute matrix products in bfloat16 (accelerators); parameters stay float32."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether any term looks at the target domain."""
+        w = self.weights
+        return any((w.adversarial_fragment, w.adversarial_pair, w.prototype, w.guidance, w.entropy))
+
+
+@flax.struct.dataclass
+class Encoded:
+    """What is known of each of U molecules; rows of padding molecules hold no meaning.
+
+    Attributes:
+      z: f32 [U, D], both views fused.
+      fragments: f32 [U, F, D]; fragment_mask: bool [U, F].
+      graph, picture: f32 [U, 64], each view projected for the agreement loss.
+      groups: f32 [Q, D], unit vector of each functional-group instance.
+    """
+
+    z: Float[Array, "u d"]
+    fragments: Float[Array, "u f d"]
+    fragment_mask: Bool[Array, "u f"]
+    graph: Float[Array, "u k"] | None = None
+    picture: Float[Array, "u k"] | None = None
+    groups: Float[Array, "q d"] | None = None
+
+
+class Network(nn.Module):
+    """All trained parts of DisTrans; each public method is one arrow of the module's sketch."""
+
+    config: DisTransConfig
+    n_targets: int
+    symmetric: bool
+
+    def setup(self):
+        c = self.config
+        dtype = jnp.bfloat16 if c.bfloat16 else None
+        if c.branches != "picture":
+            self.atoms = GINE(c.width, c.depth, dtype=dtype)
+            self.fragments = FragmentPool(c.width, dtype=dtype)
+            self.readout = nn.Dense(c.width, dtype=dtype)
+        if c.branches != "graph":
+            self.pictures = PICTURE_ENCODERS[c.picture_encoder](dtype=dtype)
+            self.picture_readout = nn.Dense(c.width, dtype=dtype)
+        if c.branches == "both":
+            self.fusion = GatedFusion(c.width, dtype=dtype)
+            self.project_graph = nn.Dense(64)
+            self.project_picture = nn.Dense(64)
+        self.group_projection = nn.Dense(c.width)
+        self.pair = PairFeatures(2 * c.width, self.symmetric, dtype=dtype)
+        self.dropout = nn.Dropout(c.dropout)
+        self.head = MLP((c.width, self.n_targets))
+        hidden = (c.discriminator_width, c.discriminator_width, 1)
+        self.fragment_discriminator = MLP(hidden, norm=True)
+        self.pair_discriminator = MLP(hidden, norm=True)
+
+    def encode(self, m: Molecules) -> Encoded:
+        """Encodes each unique molecule once."""
+        both, parts = self.config.branches == "both", []
+        fragments, graph, picture = jnp.zeros((*m.fragment_mask.shape, 1)), None, None
+        if self.config.branches != "picture":
+            h = self.atoms(m)
+            fragments = self.fragments(h, m)
+            count = jnp.maximum(m.fragment_mask.sum(-1, keepdims=True), 1).astype(h.dtype)
+            pooled = jnp.concatenate([mean_over_atoms(h, m), fragments.sum(1) / count], -1)
+            z = z_graph = jax.nn.relu(self.readout(pooled))
+            parts.append(ops.segment_mean(h[m.member_node], m.member_instance, self._slots(m)))
+            graph = self.project_graph(z_graph).astype(jnp.float32) if both else None
+        if self.config.branches != "graph":
+            feature_map, pooled = self.pictures(m.pictures)
+            z = z_picture = jax.nn.relu(self.picture_readout(pooled))
+            at_atoms = sample_map(
+                feature_map, m.node_molecule[m.member_node], m.positions[m.member_node]
+            )
+            parts.append(ops.segment_mean(at_atoms, m.member_instance, self._slots(m)))
+            picture = self.project_picture(z_picture).astype(jnp.float32) if both else None
+        if both:
+            z = self.fusion(z_graph, z_picture)
+        joined = jnp.concatenate([p.astype(jnp.float32) for p in parts], axis=-1)
+        return Encoded(
+            z=z.astype(jnp.float32),
+            fragments=fragments.astype(jnp.float32),
+            fragment_mask=m.fragment_mask,
+            graph=graph,
+            picture=picture,
+            groups=alignment.l2_normalise(self.group_projection(joined)),
+        )
+
+    def _slots(self, m: Molecules) -> int:
+        return m.instance_group.shape[0]
+
+    def relate(
+        self, e: Encoded, sides: Sides, dropout: bool = False
+    ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
+        """(pair features z_ab, logits) of the sides."""
+        a, b = sides
+        if self.config.branches == "picture":
+            tokens = [(e.z[s], s >= 0) for s in (a, b)]
+        else:
+            tokens = [side_tokens(e.fragments, e.fragment_mask, e.z, s) for s in (a, b)]
+        attended = cross_attention(*tokens[0], *tokens[1])
+        z_ab = self.pair(side_mean(e.z, a), side_mean(e.z, b), *attended)
+        z_ab = self.dropout(z_ab, deterministic=not dropout)
+        return z_ab.astype(jnp.float32), self.head(z_ab).astype(jnp.float32)
+
+    def judge_fragments(self, fragments: Array, coefficient: Array) -> Float[Array, "u f"]:
+        """Domain logits of fragments behind the reversal."""
+        return self.fragment_discriminator(reverse_gradient(fragments, coefficient))[..., 0]
+
+    def judge_pairs(self, z_ab: Array, coefficient: Array) -> Float[Array, " p"]:
+        """Domain logits of pairs behind the reversal."""
+        return self.pair_discriminator(reverse_gradient(z_ab, coefficient))[..., 0]
+
+    def __call__(self, m: Molecules, sides: Sides) -> Array:
+        """Touches every part, to initialise it."""
+        e = self.encode(m)
+        z_ab, logits = self.relate(e, sides)
+        self.judge_fragments(e.fragments, jnp.ones(()))
+        self.judge_pairs(z_ab, jnp.ones(()))
+        return logits
+
+
+def distrans(
+    config: DisTransConfig,
+    knowledge: DomainKnowledge | None,
+    *,
+    kind: str = "binary",
+    n_targets: int = 1,
+    symmetric: bool = True,
+    seed: int = 0,
+) -> Method:
+    """Builds the method.
+
+    Args:
+      config: sizes, weights and schedule.
+      knowledge: label-free statistics of both domains; None is enough to predict.
+      kind: ``binary``/``multilabel`` (cross-entropy) or ``regression`` (squared error).
+      n_targets: label columns T.
+      symmetric: whether f(a, b) = f(b, a).
+      seed: of the ``shuffled`` weighting.
+    """
+    network = Network(config, n_targets, symmetric)
+    constants = _constants(config, knowledge, seed)
+
+    def init(key: Array, batch: Batch) -> Variables:
+        params = network.init(key, batch.molecules, batch.sides)["params"]
+        n_groups = constants["group_weight"].shape[0]
+        if not n_groups:
+            return Variables(params, {})
+        state = {
+            "prototypes": jnp.zeros((2, n_groups, config.width)),
+            "updates": jnp.zeros((2, n_groups), jnp.int32),
+        }
+        return Variables(params, state)
+
+    def encode(params: Any, state: Any, molecules: Molecules) -> Encoded:
+        encoded = network.apply({"params": params}, molecules, method="encode")
+        # Only per-molecule parts, so that chunks can be joined along the first axis.
+        return encoded.replace(groups=None)  # pyright: ignore
+
+    def predict(params: Any, state: Any, encoded: Encoded, sides: Sides) -> Array:
+        return network.apply({"params": params}, encoded, sides, method="relate")[1]  # pyright: ignore
+
+    def loss(params, state, batch, key, progress, axis_name=None):
+        return _loss(network, constants, kind, params, state, batch, key, progress, axis_name)
+
+    return Method(
+        init=init,
+        loss=loss,
+        encode=encode,
+        predict=predict,
+        embed=lambda encoded: encoded.z,
+        pictures=config.branches != "graph",
+        target=config.adapts,
+    )
+
+
+def _constants(
+    config: DisTransConfig, knowledge: DomainKnowledge | None, seed: int
+) -> dict[str, np.ndarray]:
+    """kappa of each fragment type, weight of each group, and which groups are nested."""
+    if knowledge is None:
+        return {
+            "kappa": np.ones(1, np.float32),
+            "group_weight": np.zeros(0, np.float32),
+            "exclude": np.zeros((0, 0), bool),
+        }
+    kappa = reversal_weights(knowledge.discrepancy, config.weighting, seed=seed)
+    return {
+        "kappa": np.asarray(kappa, np.float32),
+        "group_weight": knowledge.group_weight,
+        "exclude": knowledge.exclude,
+    }
+
+
+def _loss(network, constants, kind, params, state, batch: Batch, key, progress, axis_name):
+    """Sum of all terms, each this device's share; the order follows the module's sketch."""
+    c, w = network.config, network.config.weights
+    m = batch.molecules
+    encoded = network.apply({"params": params}, m, method="encode")
+    z_ab, logits = network.apply(
+        {"params": params},
+        encoded,
+        batch.sides,
+        dropout=c.dropout > 0,
+        method="relate",
+        rngs={"dropout": key},
+    )
+    in_source, in_target = batch.in_domain(0), batch.in_domain(1)
+    supervise = (
+        supervised.squared_error if kind == "regression" else supervised.binary_cross_entropy
+    )
+    terms = {
+        "classification": supervise(
+            logits=logits,
+            labels=batch.labels,
+            mask=in_source > 0,
+            weight=batch.weight,
+            axis_name=axis_name,
+        )
+    }
+    total = terms["classification"]
+    if w.agreement and c.branches == "both":
+        terms["agreement"] = alignment.info_nce(
+            z_a=encoded.graph,
+            z_b=encoded.picture,
+            ids=m.ids,
+            weight=batch.occurrences(0) + batch.occurrences(1),
+            temperature=c.temperature,
+            axis_name=axis_name,
+        )
+        total += w.agreement * terms["agreement"]
+    if not c.adapts:
+        return total, (state, terms)
+
+    rho = adversarial.reversal_progress(progress, c.warmup)
+    if w.adversarial_fragment or w.adversarial_pair:
+        adversary = _adversarial(
+            network, params, constants["kappa"], encoded, z_ab, batch, rho * c.reversal, axis_name
+        )
+        terms |= adversary
+        total += w.adversarial_fragment * terms["adversarial_fragment"]
+        total += w.adversarial_pair * terms["adversarial_pair"]
+    if (w.prototype or w.guidance) and constants["group_weight"].size:
+        state, guided = _guidance(c, constants, encoded.groups, state, batch, axis_name)
+        terms |= guided
+        total += rho * (w.prototype * guided["prototype"] + w.guidance * guided["guidance"])
+    if w.entropy:
+        terms["entropy"] = supervised.entropy(
+            logits=logits, mask=in_target > 0, axis_name=axis_name
+        )
+        total += rho * w.entropy * terms["entropy"]
+    return total, (state, terms)
+
+
+def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, axis_name):
+    """Fragment and pair discriminators behind reversals of strength lambda(p) kappa(type)."""
+    m = batch.molecules
+    kappa = jnp.asarray(kappa)[jnp.maximum(m.fragment_types, 0)] * m.fragment_mask
+    per_molecule = kappa.sum(-1) / jnp.maximum(m.fragment_mask.sum(-1), 1)
+    per_pair = sum(side_mean(per_molecule[:, None], side) for side in batch.sides) / len(
+        batch.sides
+    )
+    apply = {"params": params}
+    fragment_logits = network.apply(
+        apply, encoded.fragments, strength * kappa[..., None], method="judge_fragments"
+    )
+    pair_logits = network.apply(apply, z_ab, strength * per_pair, method="judge_pairs")
+    by_domain = [batch.occurrences(d)[:, None] * m.fragment_mask for d in (0, 1)]
+    pairs = [batch.in_domain(d) for d in (0, 1)]
+    return {
+        "adversarial_fragment": adversarial.domain_cross_entropy(
+            logits=fragment_logits,
+            source_weight=by_domain[0],
+            target_weight=by_domain[1],
+            axis_name=axis_name,
+        ),
+        "adversarial_pair": adversarial.domain_cross_entropy(
+            logits=pair_logits,
+            source_weight=pairs[0],
+            target_weight=pairs[1],
+            axis_name=axis_name,
+        ),
+        "fragment_domain_accuracy": adversarial.domain_accuracy(
+            logits=fragment_logits,
+            source_weight=by_domain[0],
+            target_weight=by_domain[1],
+            axis_name=axis_name,
+        ),
+        "pair_domain_accuracy": adversarial.domain_accuracy(
+            logits=pair_logits,
+            source_weight=pairs[0],
+            target_weight=pairs[1],
+            axis_name=axis_name,
+        ),
+    }
+
+
+def _guidance(config, constants, embedding, state, batch: Batch, axis_name):
+    """Prototype and guidance losses of the functional groups, and the updated prototypes."""
+    m = batch.molecules
+    n_groups = constants["group_weight"].shape[0]
+    prototypes, updates = state["prototypes"], state["updates"]
+    ready = updates >= config.prototype_ready
+    means, present, weights = [], [], []
+    for d in (0, 1):
+        occurrences = jnp.append(batch.occurrences(d), 0.0)
+        weight = occurrences[m.instance_molecule] * (m.instance_group >= 0)
+        sums, counts = alignment.prototype_sums(
+            embedding=embedding, group=m.instance_group, weight=weight, n_groups=n_groups
+        )
+        sums, counts = gather_sum((sums, counts), axis_name)
+        means.append(sums / jnp.maximum(counts, 1)[:, None])
+        present.append(counts > 0)
+        weights.append(weight)
+    terms = {
+        "prototype": share(
+            alignment.prototype_loss(
+                mean_s=means[0],
+                mean_t=means[1],
+                present_s=present[0],
+                present_t=present[1],
+                ema_s=prototypes[0],
+                ema_t=prototypes[1],
+                ready_s=ready[0],
+                ready_t=ready[1],
+                group_weight=jnp.asarray(constants["group_weight"]),
+            ),
+            axis_name,
+        ),
+        # Source prototypes guide target molecules, and the other way round.
+        "guidance": sum(
+            alignment.guidance_loss(
+                embedding=embedding,
+                group=m.instance_group,
+                weight=weights[d],
+                prototypes=prototypes[1 - d],
+                ready=ready[1 - d],
+                exclude=jnp.asarray(constants["exclude"]),
+                temperature=config.temperature,
+                axis_name=axis_name,
+            )
+            for d in (0, 1)
+        ),
+    }
+    new = [
+        alignment.update_prototypes(
+            prototypes=prototypes[d],
+            updates=updates[d],
+            batch_mean=means[d],
+            present=present[d],
+            decay=config.prototype_decay,
+        )
+        for d in (0, 1)
+    ]
+    state = {
+        "prototypes": jnp.stack([p for p, _ in new]),
+        "updates": jnp.stack([n for _, n in new]),
+    }
+    cosine = jnp.sum(state["prototypes"][0] * state["prototypes"][1], axis=-1)
+    both = (ready[0] & ready[1]).astype(jnp.float32)
+    terms["prototype_cosine"] = share(
+        jax.lax.stop_gradient(jnp.sum(cosine * both) / jnp.maximum(both.sum(), 1)), axis_name
+    )
+    return state, terms

@@ -1,0 +1,128 @@
+"""From encoded molecules to relations between them: fusion, cross-attention, pair head."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class GatedFusion(nn.Module):
+    """z = g * W1 z_graph + (1 - g) * W2 z_picture, g = sigmoid(W [z_graph | z_picture])."""
+
+    width: int
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, graph: Float[Array, "u d"], picture: Float[Array, "u c"]
+    ) -> Float[Array, "u w"]:
+        both = jnp.concatenate([graph, picture.astype(graph.dtype)], axis=-1)
+        gate = jax.nn.sigmoid(nn.Dense(self.width, dtype=self.dtype, name="gate")(both))
+        left = nn.Dense(self.width, dtype=self.dtype, name="graph")(graph)
+        right = nn.Dense(self.width, dtype=self.dtype, name="picture")(picture)
+        return gate * left + (1 - gate) * right
+
+
+def side_mean(z: Float[Array, "u d"], side: Int[Array, "p s"]) -> Float[Array, "p d"]:
+    """Mean of the molecules of each bag; ``side`` indexes z, -1 pads."""
+    mask = (side >= 0)[..., None].astype(z.dtype)
+    return jnp.sum(z[side] * mask, axis=1) / jnp.maximum(mask.sum(axis=1), 1)
+
+
+def side_tokens(
+    fragments: Float[Array, "u f d"],
+    fragment_mask: Bool[Array, "u f"],
+    z: Float[Array, "u d"],
+    side: Int[Array, "p s"],
+) -> tuple[Float[Array, "p t d"], Bool[Array, "p t"]]:
+    """What a side shows to its partner: fragments if it is one molecule, else molecules."""
+    if side.shape[1] == 1:
+        index = side[:, 0]
+        return fragments[index], fragment_mask[index] & (index >= 0)[:, None]
+    return z[side], side >= 0
+
+
+def _attend(similarity: Float[Array, "p t k"], mask: Bool[Array, "p k"]) -> Float[Array, "p t k"]:
+    """Softmax over the partner's tokens; all zero where the partner has none."""
+    logits = jnp.where(mask[:, None], similarity, -1e9)
+    return jax.nn.softmax(logits, axis=-1) * mask[:, None]
+
+
+def cross_attention(
+    a: Float[Array, "p t d"],
+    mask_a: Bool[Array, "p t"],
+    b: Float[Array, "p k d"],
+    mask_b: Bool[Array, "p k"],
+    temperature: float = 0.25,
+) -> tuple[Float[Array, "p d"], Float[Array, "p d"]]:
+    """Interaction map between the tokens of two sides, attended both ways.
+
+    I = cos(u, v); every token of a gathers from b by softmax(I / temperature) and is
+    multiplied with what it gathered; the mean over a's tokens is c_{a|b}. The same from
+    b to a. After the interaction map of CIGIN (Pathak et al., AAAI 2020) and CGIB (Lee et
+    al., ICML 2023), moved from atoms to fragments.
+
+    Returns:
+      (c_{a|b}, c_{b|a}); swapping the arguments swaps the results.
+    """
+
+    def unit(x):
+        return x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-6)
+
+    similarity = jnp.einsum("ptd,pkd->ptk", unit(a), unit(b)) / temperature
+
+    def one_way(own, own_mask, other, other_mask, sim):
+        seen = jnp.einsum("ptk,pkd->ptd", _attend(sim, other_mask), other)
+        weight = own_mask[..., None].astype(own.dtype)
+        return jnp.sum(own * seen * weight, axis=1) / jnp.maximum(weight.sum(axis=1), 1)
+
+    return (
+        one_way(a, mask_a, b, mask_b, similarity),
+        one_way(b, mask_b, a, mask_a, jnp.swapaxes(similarity, 1, 2)),
+    )
+
+
+class PairFeatures(nn.Module):
+    """z_ab of two sides, invariant to their order where the task is symmetric.
+
+    Symmetric: [a + b | a * b | |a - b| | c_ab + c_ba | c_ab * c_ba]; otherwise
+    [a | b | a * b | c_ab | c_ba]. Then Dense, ReLU to ``width``.
+    """
+
+    width: int
+    symmetric: bool = True
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        a: Float[Array, "p d"],
+        b: Float[Array, "p d"],
+        a_given_b: Float[Array, "p d"],
+        b_given_a: Float[Array, "p d"],
+    ) -> Float[Array, "p w"]:
+        if self.symmetric:
+            parts = [a + b, a * b, jnp.abs(a - b), a_given_b + b_given_a, a_given_b * b_given_a]
+        else:
+            parts = [a, b, a * b, a_given_b, b_given_a]
+        joined = nn.LayerNorm(dtype=self.dtype, name="norm")(jnp.concatenate(parts, axis=-1))
+        return jax.nn.relu(nn.Dense(self.width, dtype=self.dtype, name="pair")(joined))
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU between; ``norm`` adds LayerNorm after each hidden layer."""
+
+    widths: tuple[int, ...]
+    norm: bool = False
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... o"]:
+        for i, width in enumerate(self.widths[:-1]):
+            x = nn.Dense(width, dtype=self.dtype, name=f"dense_{i}")(x)
+            if self.norm:
+                x = nn.LayerNorm(dtype=self.dtype, name=f"norm_{i}")(x)
+            x = jax.nn.relu(x)
+        return nn.Dense(self.widths[-1], name="out")(x)

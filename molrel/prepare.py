@@ -1,0 +1,236 @@
+"""From a config to everything a run learns from: data sets, splits, features, table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from molrel.chem.cache import featurise_all
+from molrel.chem.features import FeatureConfig, MoleculeFeatures, count_flags
+from molrel.config import DataConfig, Experiment
+from molrel.data import catalog
+from molrel.data.batches import concatenate
+from molrel.data.knowledge import DomainKnowledge, domain_knowledge
+from molrel.data.negatives import sample_negatives
+from molrel.data.overlap import drop_shared_pairs, overlap
+from molrel.data.read import read_csv
+from molrel.data.splits import Split, cold_split, random_split, scaffold_split, strata
+from molrel.data.table import MoleculeTable, build_table
+from molrel.data.types import Dataset, Examples, Rejection, Task, join
+from molrel.errors import InputError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run learns from and is judged on.
+
+    Attributes:
+      task: what is predicted.
+      molecules: canonical SMILES by id, of both domains.
+      features: by id.
+      source: "train", "valid", "test" -> labelled examples (labels in the task's units).
+      source_all: every source example, before pairs of the target were taken out.
+      target: examples with the labels that only the report reads, or None.
+      seen: bool [M], molecules that occur in the source's training examples.
+      knowledge: label-free statistics of both domains, None without a target.
+      table: the molecules on the device.
+      label_mean, label_scale: float32 [T], of the training labels (0 and 1 for classes).
+      rejected: rows that were set aside.
+      overlap: between the domains, for the report.
+      notes: sentences that a report must print.
+      flags: how many molecules are salts, metals, ...
+    """
+
+    task: Task
+    molecules: tuple[str, ...]
+    features: list[MoleculeFeatures]
+    source: dict[str, Examples]
+    source_all: Examples
+    target: Examples | None
+    seen: np.ndarray
+    knowledge: DomainKnowledge | None
+    table: MoleculeTable
+    label_mean: np.ndarray
+    label_scale: np.ndarray
+    rejected: tuple[Rejection, ...]
+    overlap: dict | None
+    notes: tuple[str, ...]
+    flags: dict[str, int]
+
+    def training_source(self) -> Examples:
+        """Training examples with standardised labels."""
+        train = self.source["train"]
+        return train.replace(labels=(train.labels - self.label_mean) / self.label_scale)  # pyright: ignore
+
+    def strata(self, examples: Examples) -> np.ndarray:
+        """Stratum of each example by how many of its molecules were trained on."""
+        return strata(examples, self.seen)
+
+
+def load_dataset(address: str, data: DataConfig, *, max_atoms: int = 100) -> Dataset:
+    """Loads a catalogue address or a CSV file; draws negatives where there are none.
+
+    Raises:
+      InputError: unknown address, unreadable file, or molecules without examples.
+    """
+    path = Path(address)
+    if path.suffix in (".csv", ".gz") or path.is_file():
+        dataset = read_csv(
+            path,
+            smiles_columns=data.smiles_columns,
+            label_columns=(data.label_column,),
+            task=Task(),
+            max_atoms=max_atoms,
+        )
+    else:
+        dataset = catalog.load(address)
+    labels = dataset.examples.labels
+    if dataset.task.kind == "binary" and len(labels) and (labels == 1).all():
+        dataset = with_negatives(dataset, strategy=data.negatives, seed=data.split_seed)
+    return dataset
+
+
+def with_negatives(dataset: Dataset, *, strategy: str, seed: int) -> Dataset:
+    """Adds as many negatives as there are positives, drawn over all molecules of the set."""
+    positives = np.stack([side.ids for side in dataset.examples.sides], axis=1)
+    drawn = sample_negatives(
+        positives,
+        positives,
+        dataset.examples.molecules(),
+        len(positives),
+        strategy=strategy,  # pyright: ignore[reportArgumentType]
+        seed=seed,
+    )
+    negatives = Examples.pairs(drawn, np.zeros(len(drawn)))
+    note = f"Negatives are drawn ({strategy}, 1:1); no pair is proven not to interact."
+    return replace(
+        dataset,
+        examples=concatenate([dataset.examples, negatives]),
+        rows=np.concatenate([dataset.rows, np.full(len(drawn), -1)]),
+        note=f"{dataset.note} {note}".strip(),
+    )
+
+
+def split_source(source: Dataset, data: DataConfig, features: FeatureConfig | None = None) -> Split:
+    """Divides the source's examples as the config says."""
+    fractions = (
+        1 - data.valid_fraction - data.test_fraction,
+        data.valid_fraction,
+        data.test_fraction,
+    )
+    if data.split == "random":
+        return random_split(source.examples, fractions, data.split_seed)
+    if data.split == "cold":
+        return cold_split(source.examples, fractions, data.split_seed)
+    from molrel.chem.scaffolds import murcko_scaffold
+
+    scaffolds = [murcko_scaffold(s) for s in source.molecules]
+    return scaffold_split(source.examples, scaffolds, fractions, data.split_seed)
+
+
+def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset | None]:
+    """Source and target over one molecule list; the target's are None without a target."""
+    source = load_dataset(data.source, data, max_atoms=max_atoms)
+    if data.target is None:
+        return source, None
+    target = load_dataset(data.target, data, max_atoms=max_atoms)
+    if not len(target.examples):
+        raise InputError("the target has no molecules", path=data.target)
+    if target.task.kind != source.task.kind or len(target.examples.sides) != len(
+        source.examples.sides
+    ):
+        raise InputError(
+            f"source {data.source!r} is {source.task.kind} and target {data.target!r} "
+            f"{target.task.kind}, or they differ in the number of sides",
+            remedy="Choose two sets of the same task",
+        )
+    return join(source, target)
+
+
+def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = None) -> Prepared:
+    """Loads, splits, featurises; no target label is used for anything but ``target``.
+
+    Args:
+      config: the experiment.
+      pictures: whether the method needs pictures on the device.
+      cache: folder of the feature cache; None takes the default.
+    """
+    source, target = load_domains(config.data, max_atoms=config.features.max_atoms)
+    source_all, shared, dropped = source.examples, None, 0
+    if target is not None:
+        shared = overlap(source, target)
+        source, dropped = drop_shared_pairs(source, target)
+    split = split_source(source, config.data)
+    parts = {
+        name: source.examples.take(getattr(split, name)) for name in ("train", "valid", "test")
+    }
+    if not len(parts["train"]) or not len(parts["valid"]):
+        raise InputError(
+            f"{len(source.examples)} source examples are too few to train and validate on",
+            path=config.data.source,
+            remedy="Add rows, or raise data.valid_fraction",
+        )
+    features = featurise_all(source.molecules, config.features, cache=cache)
+    knowledge = None
+    if target is not None:
+        knowledge = domain_knowledge(
+            features,
+            source.examples.molecules(),
+            target.examples.molecules(),
+            min_carriers=config.method.min_carriers,
+        )
+    seen = np.zeros(len(source.molecules), bool)
+    seen[parts["train"].molecules()] = True
+    mean, scale = label_scale(parts["train"], source.task)
+    datasets = [source] if target is None else [source, target]
+    notes = [f"{d.name}: {d.note}" for d in datasets if d.note]
+    if dropped:
+        notes.append(f"{dropped} source pairs that also occur in the target were removed.")
+    if split.dropped:
+        notes.append(f"{split.dropped} source pairs that join two parts of the split were left out.")
+    return Prepared(
+        task=source.task,
+        molecules=source.molecules,
+        features=features,
+        source=parts,
+        source_all=source_all,
+        target=None if target is None else target.examples,
+        seen=seen,
+        knowledge=knowledge,
+        table=molecule_table(features, config.features, knowledge, pictures=pictures),
+        label_mean=mean,
+        label_scale=scale,
+        rejected=tuple(r for d in datasets for r in d.rejected),
+        overlap=shared,
+        notes=tuple(notes),
+        flags=count_flags(features),
+    )
+
+
+def molecule_table(
+    features: Sequence[MoleculeFeatures],
+    config: FeatureConfig,
+    knowledge: DomainKnowledge | None,
+    *,
+    pictures: bool,
+) -> MoleculeTable:
+    """The table in the types and groups of the knowledge (raw types, no groups without)."""
+    return build_table(
+        features,
+        config,
+        type_map=np.arange(72) if knowledge is None else knowledge.discrepancy.type_map,
+        groups=np.zeros(0, int) if knowledge is None else knowledge.groups,
+        pictures=pictures,
+    )
+
+
+def label_scale(train: Examples, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [T] of the training labels; (0, 1) for classes."""
+    n_targets = train.labels.shape[1]
+    if task.kind != "regression":
+        return np.zeros(n_targets, np.float32), np.ones(n_targets, np.float32)
+    scale = np.nanstd(train.labels, axis=0)
+    return np.nanmean(train.labels, axis=0), np.where(scale > 0, scale, 1).astype(np.float32)

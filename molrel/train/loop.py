@@ -1,0 +1,252 @@
+"""The training loop: flat, resumable bit for bit, one batch after the other."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from molrel.data.batches import Budget, MoleculeSizes, Sampler, choose_budget, step_batches
+from molrel.data.table import MoleculeTable
+from molrel.errors import RunError
+from molrel.methods.method import Method
+from molrel.train.checkpoint import Checkpoints, RunState
+from molrel.train.settings import OptimiserConfig, TrainConfig
+from molrel.train.step import TrainState, compile_step, init_state, stack, unstack
+
+Validate = Callable[[Any, Any], dict[str, float]]
+
+
+def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
+    """Clipping, then AdamW on a warm-up and cosine schedule."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.learning_rate,
+        warmup_steps=max(1, round(config.warmup * steps)),
+        decay_steps=max(2, steps),
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(schedule, weight_decay=config.weight_decay),
+    )
+
+
+def count_devices(requested: int) -> int:
+    """Devices to use: those asked for, or all accelerators, or one CPU device."""
+    available = jax.local_device_count()
+    if requested > available:
+        raise RunError(f"{requested} devices asked for, {available} found")
+    return requested or (1 if jax.default_backend() == "cpu" else available)
+
+
+def sample_budget(sampler: Sampler, sizes: MoleculeSizes, n_devices: int) -> Budget:
+    """A budget from the sizes of 200 batches; of a fixed seed, so all runs share it."""
+    samples = []
+    for step in range(200 // n_devices):
+        examples = sampler.examples(0, step)
+        for d in range(n_devices):
+            samples.append(examples.take(np.arange(len(examples))[d::n_devices]).molecules())
+    return choose_budget(sizes, samples)
+
+
+def train(
+    method: Method,
+    table: MoleculeTable,
+    sampler: Sampler,
+    validate: Validate,
+    *,
+    seeds: Sequence[int],
+    config: TrainConfig,
+    optimiser_config: OptimiserConfig,
+    folder: Path,
+    molecules: Sequence[str],
+    resume: bool = False,
+) -> tuple[RunState, dict[str, float]]:
+    """Trains all seeds together and returns the best parameters of each.
+
+    Args:
+      method: what is trained.
+      table: all molecules of the run, on the device.
+      sampler: draws the examples of a step.
+      validate: (params, state) of one seed -> metrics on the source validation set;
+        ``selection`` is the one to maximise.
+      seeds: one run each.
+      config, optimiser_config: of the loop.
+      folder: of the run; ``metrics.jsonl`` and ``checkpoints/`` are written there.
+      molecules: SMILES by id, for messages.
+      resume: go on from the newest checkpoint, if there is one.
+
+    Returns:
+      (final run state, cost: seconds, compile_seconds, seconds_per_step, n_parameters).
+
+    Raises:
+      RunError: a loss is not finite; names step, seed, term and molecules.
+    """
+    # ---- set up -------------------------------------------------------------------------
+    n_devices = count_devices(config.devices)
+    sizes = MoleculeSizes(table)
+    budget = sample_budget(sampler, sizes, n_devices)
+    optimiser = make_optimiser(optimiser_config, config.steps)
+    step_fn = compile_step(
+        method, optimiser, steps=config.steps, n_devices=n_devices, mode=config.seeds_mode
+    )
+
+    def batches(step: int):
+        return step_batches(sampler, sizes, budget, seeds=seeds, step=step, n_devices=n_devices)
+
+    run = _fresh_run(method, optimiser, table, batches(0)[0], seeds, n_devices)
+    log = MetricsLog(folder / "metrics.jsonl", seeds)
+    checkpoints = Checkpoints(folder / "checkpoints")
+
+    # ---- resume: this run's newest checkpoint, or from scratch --------------------------
+    done = 0
+    if resume and checkpoints.latest() is not None:
+        done = checkpoints.latest() or 0
+        run = checkpoints.restore(run)
+    log.truncate(done)
+
+    # ---- loop ---------------------------------------------------------------------------
+    bar = tqdm(total=config.steps, initial=done, disable=not sys.stderr.isatty(), unit="step")
+    pending: list[tuple[int, dict[str, jax.Array]]] = []
+    started, compile_seconds, first = time.perf_counter(), 0.0, done
+    state = run.train
+    for step in range(done, config.steps):
+        for batch in batches(step):
+            state, terms = step_fn(state, table, batch)
+            pending.append((step, terms))
+        if step == first:
+            jax.block_until_ready(state)
+            compile_seconds = time.perf_counter() - started
+        bar.update()
+        if (step + 1) % config.evaluate_every and step + 1 != config.steps:
+            continue
+
+        # ---- log, validate, keep the best, save -----------------------------------------
+        last = _check_finite(pending, sampler, seeds, molecules, folder)
+        pending.clear()
+        plain = jax.device_get((state.params, state.state))
+        validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
+        run = _keep_best(run.replace(train=state), plain, validations, step + 1)
+        log.write(step + 1, last, validations)
+        checkpoints.save(step + 1, run)
+        bar.set_postfix(loss=f"{np.mean(last['total']):.4f}")
+    bar.close()
+    checkpoints.close()
+    seconds = time.perf_counter() - started
+    steady = max(1, config.steps - first - 1)
+    return run, {
+        "seconds": seconds,
+        "compile_seconds": compile_seconds,
+        "seconds_per_step": (seconds - compile_seconds) / steady,
+        "n_parameters": float(sum(x.size for x in jax.tree.leaves(state.params)) / len(seeds)),
+    }
+
+
+def _fresh_run(method, optimiser, table, batch, seeds, n_devices) -> RunState:
+    """Initial state of every seed, each from its own seed number alone."""
+    single = jax.tree.map(lambda x: x[0, 0] if n_devices > 1 else x[0], batch)
+    init = jax.jit(lambda seed: init_state(method, optimiser, table, single, seed))
+    states: TrainState = stack([init(jnp.asarray(seed)) for seed in seeds])
+    copy = jax.tree.map(jnp.copy, (states.params, states.state))
+    return RunState(
+        train=states,
+        best_params=copy[0],
+        best_state=copy[1],
+        best_value=jnp.full(len(seeds), -jnp.inf),
+        best_step=jnp.zeros(len(seeds), jnp.int32),
+    )
+
+
+def _keep_best(run: RunState, plain: Any, validations: list[dict[str, float]], step: int):
+    """Replaces the best parameters of the seeds whose validation improved."""
+    value = np.array([v["selection"] for v in validations], np.float32)
+    better = np.nan_to_num(value, nan=-np.inf) > np.asarray(run.best_value)
+
+    def pick(new, old):
+        old = np.asarray(old)
+        return jnp.asarray(np.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old))
+
+    return run.replace(
+        best_params=jax.tree.map(pick, plain[0], run.best_params),
+        best_state=jax.tree.map(pick, plain[1], run.best_state),
+        best_value=pick(value, run.best_value),
+        best_step=pick(np.full(len(value), step, np.int32), run.best_step),
+    )
+
+
+def _check_finite(
+    pending: list[tuple[int, dict[str, jax.Array]]],
+    sampler: Sampler,
+    seeds: Sequence[int],
+    molecules: Sequence[str],
+    folder: Path,
+) -> dict[str, np.ndarray]:
+    """Host values of the newest terms, after every step since the last log was checked."""
+    values: dict[str, np.ndarray] = {}
+    for step, terms in pending:
+        values = {name: np.asarray(v) for name, v in terms.items()}
+        bad = [name for name, v in values.items() if not np.isfinite(v).all()]
+        if not bad:
+            continue
+        # A single term that broke is named before the sums that it broke in turn.
+        name = next((n for n in bad if n not in ("total", "gradient_norm")), bad[0])
+        seed = seeds[int(np.flatnonzero(~np.isfinite(values[name]))[0])]
+        batch = [molecules[i] for i in sampler.examples(seed, step).molecules()]
+        path = folder / "failed_batch.txt"
+        path.write_text("\n".join(batch) + "\n")
+        raise RunError(
+            f"step {step}, seed {seed}: the term {name!r} is {values[name].tolist()}. "
+            f"The batch's {len(batch)} molecules are in {path}: {', '.join(batch[:5])}, ... "
+            "Lower optimiser.learning_rate or the weight of that term"
+        )
+    return values
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one line a seed and logged step, the record of the run."""
+
+    def __init__(self, path: Path, seeds: Sequence[int]):
+        self.path, self.seeds = path, seeds
+
+    def truncate(self, step: int) -> None:
+        """Drops lines after a step, which a resumed run will write again."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(line + "\n" for line in kept))
+        temporary.replace(self.path)
+
+    def write(
+        self, step: int, terms: dict[str, np.ndarray], validations: list[dict[str, float]]
+    ) -> None:
+        """Appends one line a seed."""
+        with self.path.open("a") as file:
+            for i, seed in enumerate(self.seeds):
+                row = {
+                    "step": step,
+                    "seed": seed,
+                    "terms": {name: float(v[i]) for name, v in terms.items()},
+                    "validation": validations[i],
+                }
+                file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+
+def _step_of(line: str) -> float:
+    """Step of a line; a line cut short by a kill counts as beyond every step."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")

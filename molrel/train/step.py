@@ -1,0 +1,184 @@
+"""The one training step of the package, and the ways to compile it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+
+from molrel.collectives import fold_in_device, reduce
+from molrel.data.batches import IndexBatch
+from molrel.data.table import MoleculeTable
+from molrel.methods.method import Method, gather_batch
+from molrel.train.settings import SeedsMode
+
+DEVICES = "devices"
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a step reads and writes.
+
+    Attributes:
+      params: trained by gradient.
+      state: the method's other variables.
+      opt_state: optax state.
+      step: int32 [], updates done.
+      key: typed PRNG key of the seed; each step folds its number in.
+    """
+
+    params: Any
+    state: Any
+    opt_state: Any
+    step: Int[Array, ""]
+    key: Array
+
+
+Step = Callable[[TrainState, MoleculeTable, IndexBatch], tuple[TrainState, dict[str, Array]]]
+
+
+def make_step(
+    method: Method,
+    optimiser: optax.GradientTransformation,
+    *,
+    steps: int,
+    axis_name: str | None = None,
+) -> Step:
+    """Builds ``step(train_state, table, batch) -> (train_state, terms)``.
+
+    gather -> loss -> gradient -> sum over devices -> update. Losses are shares, so the one
+    reduction is a plain sum, and D devices with a D-th of the examples each give the update
+    of one device with all of them.
+
+    Args:
+      method: what is trained.
+      optimiser: optax transformation.
+      steps: number of steps of the run; progress = step / steps.
+      axis_name: device axis, or None on a single device.
+    """
+
+    def step(train_state: TrainState, table: MoleculeTable, batch: IndexBatch):
+        key = fold_in_device(jax.random.fold_in(train_state.key, train_state.step), axis_name)
+        progress = jnp.minimum(train_state.step / steps, 1.0)
+        gathered = gather_batch(table, batch)
+
+        def objective(params):
+            return method.loss(params, train_state.state, gathered, key, progress, axis_name)
+
+        (total, (state, terms)), grads = jax.value_and_grad(objective, has_aux=True)(
+            train_state.params
+        )
+        grads, terms = reduce((grads, {"total": total, **terms}), axis_name)
+        updates, opt_state = optimiser.update(grads, train_state.opt_state, train_state.params)
+        params = optax.apply_updates(train_state.params, updates)
+        terms["gradient_norm"] = optax.tree.norm(grads)
+        return (
+            TrainState(params, state, opt_state, train_state.step + 1, train_state.key),
+            terms,
+        )
+
+    return step
+
+
+def init_state(
+    method: Method,
+    optimiser: optax.GradientTransformation,
+    table: MoleculeTable,
+    batch: IndexBatch,
+    seed: Int[Array, ""],
+) -> TrainState:
+    """Initial state of one seed; a pure function, so it can be mapped over seeds."""
+    init_key, key = jax.random.split(jax.random.key(seed))
+    variables = method.init(init_key, gather_batch(table, batch))
+    return TrainState(
+        variables.params,
+        variables.state,
+        optimiser.init(variables.params),
+        jnp.zeros((), jnp.int32),
+        key,
+    )
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Stacks pytrees along a new leading (seed) axis; typed keys included."""
+    return jax.tree.map(lambda *xs: jnp.stack(xs), *trees)
+
+
+def unstack(tree: Any, index: int) -> Any:
+    """Seed ``index`` of a stacked pytree."""
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def resolve_seeds_mode(mode: SeedsMode) -> Literal["vmap", "loop"]:
+    """``auto`` is vmap on an accelerator and loop on a CPU, where batched small matrix
+    products make the vmapped program no faster than one seed after the other."""
+    if mode == "auto":
+        return "loop" if jax.default_backend() == "cpu" else "vmap"
+    return mode
+
+
+def compile_step(
+    method: Method,
+    optimiser: optax.GradientTransformation,
+    *,
+    steps: int,
+    n_devices: int = 1,
+    mode: SeedsMode = "auto",
+) -> Step:
+    """The step for all seeds and devices at once; both modes give the same numbers.
+
+    Args:
+      n_devices: 1 compiles with jit; more with pmap over that many local devices.
+      mode: how the leading seed axis of state and batch is run.
+
+    Returns:
+      A function of (states [S, ...], table, batch [S, ...] or [D, S, ...]) like a step.
+      The states are donated: the caller must not use them again.
+    """
+    axis = DEVICES if n_devices > 1 else None
+    step = make_step(method, optimiser, steps=steps, axis_name=axis)
+    if resolve_seeds_mode(mode) == "vmap":
+        return _compile(jax.vmap(step, in_axes=(0, None, 0)), n_devices)
+    single = _compile(step, n_devices)
+
+    def loop(states, table, batch):
+        results = [
+            single(unstack(states, i), table, _seed_of(batch, i, n_devices))
+            for i in range(len(states.step))
+        ]
+        return stack([r[0] for r in results]), stack([r[1] for r in results])
+
+    return loop
+
+
+def _seed_of(batch: IndexBatch, index: int, n_devices: int) -> IndexBatch:
+    return jax.tree.map(lambda x: x[:, index] if n_devices > 1 else x[index], batch)
+
+
+def _compile(step: Step, n_devices: int) -> Step:
+    """jit on one device; pmap with replicated, un-stacked state on several."""
+    if n_devices == 1:
+        return jax.jit(step, donate_argnums=0)
+    devices = jax.local_devices()[:n_devices]
+    mapped = jax.pmap(
+        step,
+        axis_name=DEVICES,
+        in_axes=(None, None, 0),
+        out_axes=None,  # pyright: ignore[reportArgumentType]
+        devices=devices,
+        donate_argnums=0,
+    )
+    replicated = NamedSharding(Mesh(devices, (DEVICES,)), PartitionSpec())
+
+    def run(state, table, batch):
+        # A state that already lives on all devices is passed through untouched; the first
+        # one is copied there, so that there is one trace and no donated buffer is shared.
+        return mapped(jax.device_put(state, replicated), table, batch)
+
+    return run
