@@ -1,6 +1,6 @@
 """DisTrans on the built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-    molrel train configs/distrans_mixtures.py --out runs/demo
+molrel train configs/distrans_mixtures.py --out runs/demo
 """
 
 from molrel.chem.features import FeatureConfig
@@ -16,8 +16,6 @@ def get_config() -> Experiment:
         features=FeatureConfig(picture_size=64),
         method=DisTransConfig(width=64, depth=3),
         optimiser=OptimiserConfig(learning_rate=1e-3),
-        train=TrainConfig(
-            steps=150, source_examples=256, target_examples=256, evaluate_every=50
-        ),
+        train=TrainConfig(steps=150, source_examples=256, target_examples=256, evaluate_every=50),
         seeds=(0, 1, 2),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -85,14 +85,13 @@ class Predict:
     smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
 
 
-DataCommand = Annotated[
-    Annotated[DataList, tyro.conf.subcommand("list")]
-    | Annotated[DataInfo, tyro.conf.subcommand("info")]
-    | Annotated[DataFetch, tyro.conf.subcommand("fetch")]
-    | Annotated[DataOverlap, tyro.conf.subcommand("overlap")]
-    | Annotated[DataDiscrepancy, tyro.conf.subcommand("discrepancy")],
-    None,
-]
+DATA_COMMANDS = {
+    "list": DataList,
+    "info": DataInfo,
+    "fetch": DataFetch,
+    "overlap": DataOverlap,
+    "discrepancy": DataDiscrepancy,
+}
 COMMANDS = ("train", "evaluate", "predict", "data")
 USAGE = f"""usage: molrel {{{",".join(COMMANDS)}}} ...
 
@@ -141,52 +140,87 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
+# Short names of the flags that users of a CSV file need.
+ALIASES = {
+    "--data": "--data.source",
+    "--target": "--data.target",
+    "--smiles-columns": "--data.smiles-columns",
+    "--label-column": "--data.label-column",
+}
+
+
 def _train(arguments: list[str]) -> int:
     """``molrel train CONFIG.py --out FOLDER [flags]``; every config field is a flag."""
     from molrel.config import Experiment, load_config_file
 
-    if not arguments or arguments[0].startswith("-"):
-        if "--help" not in arguments and "-h" not in arguments:
-            raise InputError("molrel train needs a config file", remedy="See configs/")
+    help_only = bool({"--help", "-h"} & set(arguments))
+    if arguments and not arguments[0].startswith("-"):
+        base, rest = load_config_file(Path(arguments[0])), arguments[1:]
+    elif help_only:
         base, rest = Experiment(), arguments
     else:
-        base, rest = load_config_file(Path(arguments[0])), arguments[1:]
+        raise InputError("molrel train needs a config file", remedy="See configs/")
 
     @dataclass(frozen=True)
     class Train:
         """Trains an experiment and writes its run folder."""
 
+        experiment: Annotated[Experiment, tyro.conf.arg(name="")]
         out: Path
         """Run folder."""
-        experiment: Annotated[Experiment, tyro.conf.arg(name="")]
         resume: bool = False
         """Continue the run in the folder, bit for bit."""
         compare: tuple[Path, ...] = ()
         """Run folders to put beside this one in the report."""
-        data: Annotated[str | None, tyro.conf.arg(name="data")] = None
-        """CSV file or address of the source domain; also switches the target off."""
-        target: str | None = None
-        """CSV file or address of the target domain."""
-        smiles_columns: tuple[str, ...] | None = None
-        label_column: str | None = None
 
-    flags = tyro.cli(Train, args=rest, default=Train(Path("runs") / base.name, base), prog="molrel train CONFIG.py")
-    data = flags.experiment.data
-    if flags.data is not None:
-        data = replace(data, source=flags.data, target=None)
-    if flags.target is not None:
-        data = replace(data, target=flags.target)
-    if flags.smiles_columns is not None:
-        data = replace(data, smiles_columns=flags.smiles_columns)
-    if flags.label_column is not None:
-        data = replace(data, label_column=flags.label_column)
+    # A user's own source has no business with the config's target, unless one is named.
+    if "--data" in rest and "--target" not in rest:
+        rest = [*rest, "--data.target", "None"]
+    rest = [ALIASES.get(argument, argument) for argument in rest]
+    flags = tyro.cli(
+        Train,
+        args=rest,
+        default=Train(base, Path("runs") / base.name),
+        prog="molrel train CONFIG.py",
+    )
     enable_compilation_cache()
     from molrel.experiment import run
 
-    run(
-        replace(flags.experiment, data=data),
-        flags.out,
-        resume=flags.resume,
-        compare=flags.compare,
+    run(flags.experiment, flags.out, resume=flags.resume, compare=flags.compare)
+    return 0
+
+
+def _evaluate(arguments: list[str]) -> int:
+    flags = tyro.cli(Evaluate, args=arguments, prog="molrel evaluate")
+    enable_compilation_cache()
+    from molrel.inference import evaluate_run
+
+    evaluate_run(
+        flags.run,
+        data=flags.data,
+        stratum=flags.split,
+        smiles_columns=flags.smiles_columns,
+        label_column=flags.label_column,
     )
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    flags = tyro.cli(Predict, args=arguments, prog="molrel predict")
+    enable_compilation_cache()
+    from molrel.inference import predict_csv
+
+    counts = predict_csv(flags.run, flags.input, flags.output, flags.smiles_columns)
+    print(f"{counts['scored']} rows scored, {counts['failed']} with an error: {flags.output}")
+    return 0
+
+
+def _data(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in DATA_COMMANDS:
+        raise InputError(f"molrel data needs one of {', '.join(DATA_COMMANDS)}")
+    command = DATA_COMMANDS[arguments[0]]
+    flags = tyro.cli(command, args=arguments[1:], prog=f"molrel data {arguments[0]}")
+    from molrel import data_commands
+
+    data_commands.execute(flags)
     return 0

@@ -5,9 +5,9 @@ The rule for many devices. A loss returns *this device's share* of the global lo
 * the sum of the shares over the devices is the global loss, and
 * the sum over the devices of the gradients of the shares is the gradient of the global loss.
 
-So one ``reduce`` of gradients and logged terms at the end of the step is the only reduction,
-and nothing is ever differentiated through ``psum`` (its transpose is again ``psum``, which
-would count every gradient once per device). Two forms of loss follow the rule:
+So one ``reduce`` of gradients and logged terms at the end of the step is the only reduction.
+A loss that were itself summed over devices before it is differentiated would have every
+gradient counted once per device. Two forms of loss follow the rule:
 
 * a mean over examples: local weighted sum / ``sum_counts`` of the weights;
 * anything nonlinear in a global sum, such as the angle between two global means: build the
@@ -66,7 +66,8 @@ def gather_sum(x: Float[Array, "*shape"], axis_name: str | None) -> Float[Array,
     """Sum over devices that may be differentiated, if the loss built on it is a ``share``.
 
     The forward value is that of ``psum``. It goes through ``all_gather`` because the
-    transpose of that collects what the shares of all devices say about this device's x.
+    transpose of that always collects what the shares of all devices say about this device's
+    x, whereas the transpose of ``psum`` depends on how the devices are mapped.
     """
     return x if axis_name is None else jnp.sum(jax.lax.all_gather(x, axis_name), axis=0)
 

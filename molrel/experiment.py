@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import pandas as pd
 
 from molrel.config import Experiment, to_json
 from molrel.data.batches import Sampler
@@ -29,7 +28,7 @@ from molrel.methods.classical import random_forest
 from molrel.methods.distrans import distrans
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
-from molrel.report import report_run
+from molrel.reporting import pair_ids, report_run
 from molrel.train.loop import train
 from molrel.train.predict import make_predictor
 from molrel.train.step import unstack
@@ -167,9 +166,7 @@ def fit_baselines(
                 reference = prepared.source_all
             else:
                 reference = train_part
-            floors = floor_scores(
-                pair_ids(reference), reference.labels[:, 0], pair_ids(examples)
-            )
+            floors = floor_scores(pair_ids(reference), reference.labels[:, 0], pair_ids(examples))
             for floor, scores in floors.items():
                 out.setdefault(floor, {})[name] = scores[None]
     if config.train.baselines and all(s.sizes.max() == 1 for s in train_part.sides):
@@ -184,37 +181,6 @@ def fit_baselines(
         )
         out["morgan + random forest"] = {n: s[None] for n, s in zip(pairs, scores)}
     return out
-
-
-def pair_ids(examples: Examples) -> np.ndarray:
-    """int32 [N, sides], the first molecule of each side's bag."""
-    return np.stack([side.ids[side.offsets[:-1]] for side in examples.sides], axis=1)
-
-
-def predictions_frame(
-    prepared: Prepared, parts: dict[str, Examples], scores: dict[str, np.ndarray]
-) -> pd.DataFrame:
-    """One row an example of every part, in the columns of ``predictions.csv``."""
-    frames = []
-    smiles = np.array(prepared.molecules, dtype=object)
-    for name, examples in parts.items():
-        if name not in scores:
-            continue
-        ids = pair_ids(examples)
-        columns: dict[str, Any] = {}
-        for i, letter in enumerate("abcd"[: ids.shape[1]]):
-            columns[f"molecule_{letter}"] = ids[:, i]
-            columns[f"smiles_{letter}"] = smiles[ids[:, i]]
-        columns |= {
-            "label": examples.labels[:, 0],
-            "split": name,
-            "domain": np.where(examples.domain == 0, "source", "target"),
-            "stratum": prepared.strata(examples),
-        }
-        columns |= {f"score_{i}": s for i, s in enumerate(scores[name])}
-        columns |= {"mean": scores[name].mean(0), "spread": scores[name].std(0)}
-        frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
 
 
 def save_best(best: dict[str, Any], folder: Path) -> None:

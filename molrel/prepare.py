@@ -190,7 +190,9 @@ def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = N
     if dropped:
         notes.append(f"{dropped} source pairs that also occur in the target were removed.")
     if split.dropped:
-        notes.append(f"{split.dropped} source pairs that join two parts of the split were left out.")
+        notes.append(
+            f"{split.dropped} source pairs that join two parts of the split were left out."
+        )
     return Prepared(
         task=source.task,
         molecules=source.molecules,

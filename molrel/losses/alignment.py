@@ -165,7 +165,7 @@ def update_prototypes(
     first observation becomes the prototype itself; other groups stay as they are.
 
     Args:
-      prototypes: unit vectors, zeros before the first observation.
+      prototypes: unit vectors; anything finite before the first observation.
       counts_seen: number of updates of each group so far.
       batch_mean: mean embedding of each group over all devices (``prototype_means``).
       present: groups that the batch holds.
@@ -291,7 +291,7 @@ def guidance_loss(
     )
     check_positive("temperature", temperature)
     n_groups = prototypes.shape[0]
-    embedding = widen(embedding)
+    embedding, ready, exclude = widen(embedding), jnp.asarray(ready), jnp.asarray(exclude)
     weight = _instance_weight(group, weight, n_groups, embedding.dtype)
     own = jnp.where(weight > 0, group, 0)
     weight = jnp.where(ready[own], weight, 0.0)

@@ -18,6 +18,7 @@ One batch, from integers to the loss:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,9 +27,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from molrel.collectives import gather_sum, share
+from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
 from molrel.losses import adversarial, alignment, supervised
@@ -302,19 +303,13 @@ def _loss(network, constants, kind, params, state, batch: Batch, key, progress, 
         rngs={"dropout": key},
     )
     in_source, in_target = batch.in_domain(0), batch.in_domain(1)
-    supervise = (
-        supervised.squared_error if kind == "regression" else supervised.binary_cross_entropy
-    )
-    terms = {
-        "classification": supervise(
-            logits=logits,
-            labels=batch.labels,
-            mask=in_source > 0,
-            weight=batch.weight,
-            axis_name=axis_name,
-        )
-    }
-    total = terms["classification"]
+    labelled = {"labels": batch.labels, "mask": in_source > 0, "weight": batch.weight}
+    if kind == "regression":
+        supervise = functools.partial(supervised.squared_error, predictions=logits)
+    else:
+        supervise = functools.partial(supervised.binary_cross_entropy, logits=logits)
+    terms = {"supervised": supervise(**labelled, axis_name=axis_name)}
+    total = terms["supervised"]
     if w.agreement and c.branches == "both":
         terms["agreement"] = alignment.info_nce(
             z_a=encoded.graph,
@@ -394,34 +389,31 @@ def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, 
 def _guidance(config, constants, embedding, state, batch: Batch, axis_name):
     """Prototype and guidance losses of the functional groups, and the updated prototypes."""
     m = batch.molecules
-    n_groups = constants["group_weight"].shape[0]
+    n_groups = len(constants["group_weight"])
     prototypes, updates = state["prototypes"], state["updates"]
     ready = updates >= config.prototype_ready
     means, present, weights = [], [], []
     for d in (0, 1):
         occurrences = jnp.append(batch.occurrences(d), 0.0)
-        weight = occurrences[m.instance_molecule] * (m.instance_group >= 0)
+        weights.append(occurrences[m.instance_molecule])
         sums, counts = alignment.prototype_sums(
-            embedding=embedding, group=m.instance_group, weight=weight, n_groups=n_groups
+            embedding, m.instance_group, weights[d], n_groups, axis_name
         )
-        sums, counts = gather_sum((sums, counts), axis_name)
-        means.append(sums / jnp.maximum(counts, 1)[:, None])
-        present.append(counts > 0)
-        weights.append(weight)
+        mean, found = alignment.prototype_means(sums, counts)
+        means.append(mean)
+        present.append(found)
     terms = {
-        "prototype": share(
-            alignment.prototype_loss(
-                mean_s=means[0],
-                mean_t=means[1],
-                present_s=present[0],
-                present_t=present[1],
-                ema_s=prototypes[0],
-                ema_t=prototypes[1],
-                ready_s=ready[0],
-                ready_t=ready[1],
-                group_weight=jnp.asarray(constants["group_weight"]),
-            ),
-            axis_name,
+        "prototype": alignment.prototype_loss(
+            mean_s=means[0],
+            mean_t=means[1],
+            present_s=present[0],
+            present_t=present[1],
+            ema_s=prototypes[0],
+            ema_t=prototypes[1],
+            ready_s=ready[0],
+            ready_t=ready[1],
+            group_weight=jnp.asarray(constants["group_weight"]),
+            axis_name=axis_name,
         ),
         # Source prototypes guide target molecules, and the other way round.
         "guidance": sum(
@@ -441,7 +433,7 @@ def _guidance(config, constants, embedding, state, batch: Batch, axis_name):
     new = [
         alignment.update_prototypes(
             prototypes=prototypes[d],
-            updates=updates[d],
+            counts_seen=updates[d],
             batch_mean=means[d],
             present=present[d],
             decay=config.prototype_decay,

@@ -12,11 +12,16 @@ from jaxtyping import Array, Float
 from molrel.nn import graph as ops
 from molrel.nn.graph import Molecules
 
-Path = Literal["slots", "segments"]
+MessagePath = Literal["slots", "segments"]
 
 
 def aggregate(
-    h: Float[Array, "n d"], molecules: Molecules, embed_bonds: nn.Dense, *, relu: bool, path: Path
+    h: Float[Array, "n d"],
+    molecules: Molecules,
+    embed_bonds: nn.Dense,
+    *,
+    relu: bool,
+    message_path: MessagePath,
 ) -> Float[Array, "n d"]:
     """sum_j f(h_j + W e_ij) over the neighbours j of each atom, f = ReLU or identity.
 
@@ -25,11 +30,11 @@ def aggregate(
       molecules: the gathered batch.
       embed_bonds: the linear map W (without bias) of bond features.
       relu: whether messages pass a ReLU (GINE) or not (GIN of Hu et al.).
-      path: ``slots`` is scatter-free; ``segments`` sums over the list of bonds with
+      message_path: ``slots`` is scatter-free; ``segments`` sums over the list of bonds with
         ``jraph.segment_sum``. Both give the same numbers.
     """
     m = molecules
-    if path == "segments":
+    if message_path == "segments":
         g = m.graph
         return ops.sum_bonds(
             h, embed_bonds(g.edges), g.senders, g.receivers, m.edge_mask, relu=relu
@@ -63,13 +68,15 @@ class GINLayer(nn.Module):
     relu_messages: bool = True
     norm: bool = True
     last: bool = False
-    path: Path = "slots"
+    message_path: MessagePath = "slots"
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "n d"]:
         embed_bonds = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="bonds")
-        total = aggregate(h, molecules, embed_bonds, relu=self.relu_messages, path=self.path)
+        total = aggregate(
+            h, molecules, embed_bonds, relu=self.relu_messages, message_path=self.message_path
+        )
         eps = self.param("eps", nn.initializers.zeros, ())
         h = h * (1 + eps).astype(h.dtype) + total
         h = nn.Dense(2 * self.width, dtype=self.dtype, name="up")(h)
@@ -90,7 +97,7 @@ class GINE(nn.Module):
 
     width: int = 128
     depth: int = 3
-    path: Path = "slots"
+    message_path: MessagePath = "slots"
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -98,7 +105,9 @@ class GINE(nn.Module):
         h = nn.Dense(self.width, dtype=self.dtype, name="atoms")(molecules.graph.nodes)
         outputs = [jax.nn.relu(h)]
         for i in range(self.depth):
-            layer = GINLayer(self.width, path=self.path, dtype=self.dtype, name=f"layer_{i}")
+            layer = GINLayer(
+                self.width, message_path=self.message_path, dtype=self.dtype, name=f"layer_{i}"
+            )
             outputs.append(layer(outputs[-1], molecules))
         return nn.Dense(self.width, dtype=self.dtype, name="join")(jnp.concatenate(outputs, -1))
 

@@ -110,6 +110,7 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
       ids: int32 [U], unique molecule ids padded with ``table.padding_id``.
       budget: static sizes; the host has checked that the molecules fit.
     """
+    ids = jnp.asarray(ids)
     n_unique, n_fragments = len(ids), table.fragment_types.shape[1]
     atoms, node_molecule, node_mask, first_atom = gather_rows(table.atoms, ids, budget.atoms)
     bonds, bond_molecule, edge_mask, _ = gather_rows(table.bonds, ids, budget.bonds)

@@ -1,6 +1,6 @@
 """One small problem for every loss, for the properties that all losses must have.
 
-Imported by test_loss_contract.py and by eight_devices.py, which runs in a process of its own.
+Imported by test_loss_contract.py and by test_losses_on_devices.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,7 @@ def test_against_a_loop(shape):
         total = sum(w for _, w in entries)
         expected.append(sum(w * np.log(1 + np.exp(-sign * x)) for x, w in entries) / total)
         right.append(sum(w for x, w in entries if sign * x > 0) / total)
-    arrays = {
+    arrays: dict[str, Any] = {
         "logits": jnp.asarray(logits),
         "source_weight": jnp.asarray(weights[0]),
         "target_weight": jnp.asarray(weights[1]),
@@ -50,7 +52,7 @@ def test_against_a_loop(shape):
 
 
 def test_an_empty_domain_adds_nothing_to_the_loss():
-    arrays = {"logits": jnp.array([0.0, 5.0]), "source_weight": jnp.ones(2)}
+    arrays: dict[str, Any] = {"logits": jnp.array([0.0, 5.0]), "source_weight": jnp.ones(2)}
     value = domain_cross_entropy(**arrays, target_weight=jnp.zeros(2))
     assert value == pytest.approx((np.log(2) + np.log1p(np.exp(-5))) / 4, rel=1e-12)
     # the accuracy is then that of the other domain: a tie counts one half
@@ -73,7 +75,7 @@ def test_exchanging_the_domains_exchanges_the_sign():
     logits, source, target = (jnp.asarray(x) for x in rng.uniform(0, 2, (3, 6)))
     one = domain_cross_entropy(logits=logits, source_weight=source, target_weight=target)
     other = domain_cross_entropy(logits=-logits, source_weight=target, target_weight=source)
-    assert one == pytest.approx(other, rel=1e-14)
+    assert one == pytest.approx(float(other), rel=1e-14)
 
 
 def test_accuracy_is_not_differentiated_and_finite_without_weight():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,12 @@ from loss_cases import unit
 
 from molrel.losses import alignment
 
+# Compiled, as they are used; test_loss_contract.py holds that this changes nothing.
+info_nce = jax.jit(alignment.info_nce)
+prototype_loss = jax.jit(alignment.prototype_loss)
+guidance_loss = jax.jit(alignment.guidance_loss)
+update_prototypes = jax.jit(alignment.update_prototypes, static_argnames="decay")
+
 
 @pytest.fixture(autouse=True)
 def float64():
@@ -19,7 +27,7 @@ def float64():
         yield
 
 
-def as_jax(arrays: dict) -> dict:
+def as_jax(arrays: dict) -> dict[str, Any]:
     return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 
@@ -47,8 +55,10 @@ def info_nce_by_loop(z_a, z_b, ids, weight, temperature):
     total = 0.0
     for rows, columns in ((a, b), (b, a)):
         for u in range(len(ids)):
-            terms = [w * np.exp(rows[u] @ c / temperature) for c, w in zip(columns, weight)]
-            hit = sum(x for x, i in zip(terms, ids) if i == ids[u])
+            terms = [
+                w * np.exp(rows[u] @ c / temperature) for c, w in zip(columns, weight, strict=True)
+            ]
+            hit = sum(x for x, i in zip(terms, ids, strict=True) if i == ids[u])
             total -= 0.5 * weight[u] * np.log(hit / sum(terms))
     return total / weight.sum()
 
@@ -57,10 +67,10 @@ def test_info_nce_by_hand():
     # Two orthogonal molecules at temperature 1: every row is e / (e + 1).
     z = jnp.array([[2.0, 0.0], [0.0, 3.0]])
     arrays = {"z_a": z, "z_b": z, "ids": jnp.array([7, 4]), "temperature": 1.0}
-    value = alignment.info_nce(**arrays, weight=jnp.ones(2))
+    value = info_nce(**arrays, weight=jnp.ones(2))
     assert value == pytest.approx(np.log(1 + np.exp(-1)), abs=1e-14)
     # Weights 1 and 3: the rows become e / (e + 3) and 3 e / (3 e + 1).
-    value = alignment.info_nce(**arrays, weight=jnp.array([1.0, 3.0]))
+    value = info_nce(**arrays, weight=jnp.array([1.0, 3.0]))
     e = np.e
     expected = -(np.log(e / (e + 3)) + 3 * np.log(3 * e / (3 * e + 1))) / 4
     assert value == pytest.approx(expected, abs=1e-14)
@@ -75,16 +85,14 @@ def test_info_nce_against_a_loop(seed):
         "ids": rng.integers(0, 5, 8).astype(np.int32),
         "weight": rng.uniform(0.5, 3, 8),
     }
-    value = alignment.info_nce(**as_jax(arrays), temperature=0.3)
+    value = info_nce(**as_jax(arrays), temperature=0.3)
     assert value == pytest.approx(info_nce_by_loop(**arrays, temperature=0.3), rel=1e-12)
 
 
 def test_info_nce_with_distinct_ids_is_the_cross_entropy_of_the_diagonal():
     rng = np.random.default_rng(5)
     z_a, z_b = (jnp.asarray(x) for x in rng.normal(size=(2, 6, 4)))
-    value = alignment.info_nce(
-        z_a=z_a, z_b=z_b, ids=jnp.arange(6), weight=jnp.ones(6), temperature=0.1
-    )
+    value = info_nce(z_a=z_a, z_b=z_b, ids=jnp.arange(6), weight=jnp.ones(6), temperature=0.1)
     logits = unit(np.asarray(z_a)) @ unit(np.asarray(z_b)).T / 0.1
     diagonal = [np.diag(jax.nn.log_softmax(logits, axis=axis)) for axis in (0, 1)]
     assert value == pytest.approx(-np.mean(diagonal), rel=1e-12)
@@ -101,30 +109,27 @@ def test_copies_of_a_molecule_are_one_molecule_with_the_summed_weight(copies, se
     once = {"ids": np.arange(5), "weight": np.bincount(which, weight, 5), "z_a": z_a, "z_b": z_b}
     often = {"ids": which, "weight": weight, "z_a": z_a[which], "z_b": z_b[which]}
     with jax.enable_x64(True):
-        values = [float(_compiled_info_nce(**as_jax(arrays))) for arrays in (once, often)]
+        values = [float(info_nce(**as_jax(arrays))) for arrays in (once, often)]
     assert values[0] == pytest.approx(values[1], rel=1e-11, abs=1e-13)
-
-
-_compiled_info_nce = jax.jit(alignment.info_nce)
 
 
 def test_info_nce_is_symmetric_and_zero_for_a_single_molecule():
     rng = np.random.default_rng(1)
     z_a, z_b = (jnp.asarray(x) for x in rng.normal(size=(2, 5, 3)))
-    rest = {"ids": jnp.arange(5), "weight": jnp.arange(1, 6)}
-    one = alignment.info_nce(z_a=z_a, z_b=z_b, **rest)
-    assert one == pytest.approx(float(alignment.info_nce(z_a=z_b, z_b=z_a, **rest)), rel=1e-13)
-    alone = alignment.info_nce(z_a=z_a, z_b=z_b, ids=jnp.zeros(5, int), weight=jnp.ones(5))
+    rest: dict[str, Any] = {"ids": jnp.arange(5), "weight": jnp.arange(1, 6)}
+    one = info_nce(z_a=z_a, z_b=z_b, **rest)
+    assert one == pytest.approx(float(info_nce(z_a=z_b, z_b=z_a, **rest)), rel=1e-13)
+    alone = info_nce(z_a=z_a, z_b=z_b, ids=jnp.zeros(5, int), weight=jnp.ones(5))
     assert alone == pytest.approx(0.0, abs=1e-13)
 
 
 def test_temperature_can_be_trained():
     rng = np.random.default_rng(2)
     arrays = as_jax({"z_a": rng.normal(size=(5, 3)), "z_b": rng.normal(size=(5, 3))})
-    rest = {"ids": jnp.arange(5), "weight": jnp.ones(5)}
+    rest: dict[str, Any] = {"ids": jnp.arange(5), "weight": jnp.ones(5)}
 
     def loss(temperature):
-        return alignment.info_nce(**arrays, **rest, temperature=temperature)
+        return info_nce(**arrays, **rest, temperature=temperature)
 
     step = 1e-6
     slope = (loss(jnp.array(0.2 + step)) - loss(jnp.array(0.2 - step))) / (2 * step)
@@ -147,8 +152,8 @@ def test_prototype_sums_by_hand():
 
 
 def test_update_of_prototypes_by_hand():
-    updated, seen = alignment.update_prototypes(
-        prototypes=jnp.array([[1.0, 0.0], [0.0, 0.0], [0.6, 0.8]]),
+    updated, seen = update_prototypes(
+        prototypes=jnp.array([[1.0, 0.0], [7.0, 7.0], [0.6, 0.8]]),
         counts_seen=jnp.array([4, 0, 9], jnp.int32),
         batch_mean=jnp.array([[0.0, 0.5], [0.0, -0.2], [1.0, 0.0]]),
         present=jnp.array([True, True, False]),
@@ -165,21 +170,20 @@ def test_prototypes_converge_to_the_direction_they_are_shown_and_carry_no_gradie
     direction = jnp.asarray(unit(np.array([[1.0, 2.0, 3.0]])))
     prototypes, seen = jnp.zeros((1, 3)), jnp.zeros(1, jnp.int32)
     opposite = -direction[:, ::-1]
-    update = jax.jit(alignment.update_prototypes)
     present = jnp.array([True])
-    prototypes, seen = update(
+    prototypes, seen = update_prototypes(
         prototypes=prototypes, counts_seen=seen, batch_mean=opposite, present=present
     )
     for _ in range(300):
-        prototypes, seen = update(
-            prototypes=prototypes, counts_seen=seen, batch_mean=0.3 * direction, present=present
+        prototypes, seen = update_prototypes(
+            prototypes=prototypes, counts_seen=seen, batch_mean=direction, present=present
         )
     np.testing.assert_allclose(prototypes, direction, atol=1e-3)
     assert seen == 301
     gradient = jax.grad(
-        lambda m: update(prototypes=prototypes, counts_seen=seen, batch_mean=m, present=present)[
-            0
-        ].sum()
+        lambda m: update_prototypes(
+            prototypes=prototypes, counts_seen=seen, batch_mean=m, present=present
+        )[0].sum()
     )(direction)
     np.testing.assert_array_equal(gradient, 0.0)
 
@@ -188,7 +192,7 @@ def test_prototypes_converge_to_the_direction_they_are_shown_and_carry_no_gradie
 def test_decay_out_of_range(decay):
     ones = jnp.ones((1, 2))
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\)"):
-        alignment.update_prototypes(
+        update_prototypes(
             prototypes=ones,
             counts_seen=jnp.zeros(1, int),
             batch_mean=ones,
@@ -214,14 +218,14 @@ def prototype_problem() -> dict:
 
 def test_prototype_loss_by_hand():
     # cosines 0.6, -0.6, (left out), -1 with weights 1, 2, 5 over 8
-    value = alignment.prototype_loss(**prototype_problem())
+    value = prototype_loss(**prototype_problem())
     assert value == pytest.approx((0.4 + 2 * 1.6 + 5 * 2.0) / 8, abs=1e-14)
 
 
 def test_prototype_loss_moves_only_batch_means():
     arrays = prototype_problem()
     names = ("mean_s", "mean_t", "ema_s", "ema_t")
-    gradient = jax.grad(lambda m: alignment.prototype_loss(**{**arrays, **m}))(
+    gradient = jax.grad(lambda m: prototype_loss(**{**arrays, **m}))(
         {name: arrays[name] for name in names}
     )
     assert not gradient["ema_s"].any() and not gradient["ema_t"].any()
@@ -234,7 +238,7 @@ def test_prototype_loss_moves_only_batch_means():
 
 def guidance_by_loop(embedding, group, weight, prototypes, ready, exclude, temperature):
     total, count = 0.0, 0.0
-    for s, f, w in zip(embedding, group, weight):
+    for s, f, w in zip(embedding, group, weight, strict=True):
         if not (0 <= f < len(ready) and ready[f]):
             continue
         scores = {
@@ -268,32 +272,32 @@ def test_guidance_by_hand():
         "ready": jnp.array([True, True, False]),
         "temperature": 1.0,
     }
-    value = alignment.guidance_loss(**arrays, exclude=jnp.eye(3, dtype=bool))
+    value = guidance_loss(**arrays, exclude=jnp.eye(3, dtype=bool))
     assert value == pytest.approx(np.log(1 + np.exp(-1)), abs=1e-14)
     # group 1 is no negative of group 0, but group 0 remains one of group 1
     exclude = jnp.zeros((3, 3), bool).at[0, 1].set(True)
-    value = alignment.guidance_loss(**arrays, exclude=exclude)
+    value = guidance_loss(**arrays, exclude=exclude)
     assert value == pytest.approx(0.75 * np.log(1 + np.exp(-1)), abs=1e-14)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_guidance_against_a_loop(seed):
     arrays = guidance_problem(seed)
-    value = alignment.guidance_loss(**as_jax(arrays), temperature=0.1)
+    value = guidance_loss(**as_jax(arrays), temperature=0.1)
     assert value == pytest.approx(guidance_by_loop(**arrays, temperature=0.1), rel=1e-12)
 
 
 def test_guidance_does_not_move_the_prototypes():
     arrays = as_jax(guidance_problem(0))
     prototypes = arrays.pop("prototypes")
-    gradient = jax.grad(lambda p: alignment.guidance_loss(prototypes=p, **arrays))(prototypes)
+    gradient = jax.grad(lambda p: guidance_loss(prototypes=p, **arrays))(prototypes)
     np.testing.assert_array_equal(gradient, 0.0)
 
 
 def test_guidance_ignores_prototypes_that_are_not_ready():
     arrays = as_jax(guidance_problem(1))
-    value = alignment.guidance_loss(**arrays)
+    value = guidance_loss(**arrays)
     arrays["prototypes"] = arrays["prototypes"].at[2].set(1e3)
-    assert alignment.guidance_loss(**arrays) == value
+    assert guidance_loss(**arrays) == value
     nothing_ready = {**arrays, "ready": jnp.zeros(5, bool)}
-    assert alignment.guidance_loss(**nothing_ready) == 0.0
+    assert guidance_loss(**nothing_ready) == 0.0

@@ -20,7 +20,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @pytest.fixture(autouse=True)
 def strict_float64():
-    """Double precision, no implicit promotion of dtypes or ranks, and NaN is an error."""
+    """Double precision, no implicit promotion of dtypes or ranks."""
     with (
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("strict"),

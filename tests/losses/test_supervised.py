@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,18 @@ def test_squared_error_by_hand():
     assert value == pytest.approx((4 + 2 * 1) / 3, abs=1e-14)
 
 
+def test_missing_labels_get_no_gradient_where_labels_come_from_a_teacher():
+    def loss(labels):
+        return squared_error(
+            predictions=jnp.array([[1.0, 1.0]]),
+            labels=labels,
+            mask=jnp.array([True]),
+            weight=jnp.ones(1),
+        )
+
+    np.testing.assert_array_equal(jax.grad(loss)(jnp.array([[3.0, jnp.nan]])), [[4.0, 0.0]])
+
+
 def test_entropy_by_hand():
     # a fair coin, and one of probability 3/4; the third example is masked
     value = entropy(
@@ -85,7 +99,9 @@ def test_entropy_by_hand():
 @pytest.mark.parametrize("seed", range(3))
 def test_against_a_loop(seed):
     arrays = problem(seed)
-    rest = {name: jnp.asarray(arrays[name]) for name in ("labels", "mask", "weight")}
+    rest: dict[str, Any] = {
+        name: jnp.asarray(arrays[name]) for name in ("labels", "mask", "weight")
+    }
     outputs = jnp.asarray(arrays["outputs"])
 
     def bernoulli(logit, label):
@@ -104,7 +120,7 @@ def test_against_a_loop(seed):
 
 
 def test_large_logits_stay_exact_in_float32():
-    arguments = {"mask": jnp.array([True]), "weight": jnp.ones(1, jnp.float32)}
+    arguments: dict[str, Any] = {"mask": jnp.array([True]), "weight": jnp.ones(1, jnp.float32)}
     logits = jnp.array([[90.0]], jnp.float32)
     wrong = binary_cross_entropy(logits=logits, labels=jnp.zeros((1, 1), jnp.float32), **arguments)
     assert wrong == 90.0

@@ -1,0 +1,23 @@
+"""DisTrans ZhangDDI -> DDInter 2.0 at CPU size.
+
+    molrel train configs/distrans_ddi.py --out runs/ddi
+
+Needs the two sets in MOLREL_DATA (``molrel data info zhangddi`` says how).
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.distrans import DisTransConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="distrans_ddi",
+        data=DataConfig(source="zhangddi", target="ddinter2", balance=True),
+        features=FeatureConfig(picture_size=64),
+        method=DisTransConfig(width=128, depth=3),
+        optimiser=OptimiserConfig(learning_rate=5e-4),
+        train=TrainConfig(steps=1500, source_examples=512, target_examples=256, evaluate_every=150),
+        seeds=(0, 1, 2),
+    )

@@ -1,0 +1,15 @@
+"""The encoder and head of distrans_mixtures.py, trained on the source alone.
+
+molrel train configs/source_only_mixtures.py --out runs/source_only
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from molrel.config import Experiment, load_config_file
+from molrel.experiment import source_only
+
+
+def get_config() -> Experiment:
+    base = load_config_file(Path(__file__).with_name("distrans_mixtures.py"))
+    return replace(base, name="source_only_mixtures", method=source_only(base.method))

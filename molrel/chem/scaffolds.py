@@ -1,0 +1,31 @@
+"""Murcko scaffolds."""
+
+from __future__ import annotations
+
+from rdkit import Chem, rdBase
+from rdkit.Chem.Scaffolds import MurckoScaffold
+
+from molrel.chem.smiles import MoleculeError
+
+
+def scaffold_of(molecule: Chem.Mol) -> str:
+    """Canonical SMILES of the Murcko scaffold, without stereochemistry.
+
+    Bemis and Murcko, J. Med. Chem. 39, 2887 (1996): ring systems and the chains between
+    them. A molecule without rings has no scaffold: the result is "" for every one of them,
+    and whoever splits by scaffold decides how that group is divided.
+    """
+    return MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=False)
+
+
+def murcko_scaffold(smiles: str) -> str:
+    """``scaffold_of`` a SMILES; "" for a molecule without rings.
+
+    Raises:
+      MoleculeError: RDKit cannot read the SMILES.
+    """
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None:
+            raise MoleculeError("cannot be read as SMILES", smiles)
+        return scaffold_of(molecule)

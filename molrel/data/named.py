@@ -1,0 +1,131 @@
+"""Public drug-drug interaction sets, read from a folder of id lists and pair lists.
+
+Each set is ``drugs.csv.gz`` (id, SMILES) and ``pairs.csv.gz`` (two ids, label). Pairs are
+made unique by molecule, in either order, since several entries may be one molecule.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from molrel.data.read import parse_cells, read_frame
+from molrel.data.types import Dataset, Examples, Rejection, Task
+from molrel.errors import InputError
+
+INTERACTION = Task("binary", ("interaction",), ("",), symmetric=True)
+
+ZHANGDDI_NOTE = (
+    "All pairs of the drugs; label 0 means that no interaction is recorded, not that there is "
+    "none: 18,282 of the 101,294 zeros are positives in DrugBank."
+)
+CHCHMINER_NOTE = (
+    "Positives only: the negatives that circulate with this set were all drawn among drugs "
+    "that are also in ZhangDDI, so that a drug's name gives the label away."
+)
+DDINTER2_NOTE = (
+    "Positives only (8 of the 14 ATC download files), pairs of severity 'Unknown' included; "
+    "entries that differ by route only are one molecule."
+)
+
+
+def read_zhangddi(folder: Path, max_atoms: int = 100) -> Dataset:
+    """ZhangDDI (Zhang et al., BMC Bioinformatics 18:18, 2017): the whole upper triangle.
+
+    Args:
+      folder: holds drugs.csv.gz and pairs.csv.gz.
+      max_atoms: larger molecules are set aside, with their pairs.
+
+    Raises:
+      InputError: a file is missing or broken.
+    """
+    path = folder / "pairs.csv.gz"
+    pairs = read_frame(path, ["drug_a", "drug_b", "label"])
+    labels = (pairs["label"] == "1").to_numpy(np.float32)
+    return _by_molecule("zhangddi", folder, "drug_id", pairs, labels, max_atoms, ZHANGDDI_NOTE)
+
+
+def read_chchminer(folder: Path, max_atoms: int = 100) -> Dataset:
+    """ChChMiner (BioSNAP, via MIRACLE), positives only.
+
+    Every shipped negative has both drugs in ZhangDDI, and every pair with another drug is
+    positive; so the shipped zeros are left out and negatives must be drawn anew over all
+    drugs (``negatives.sample_negatives``). Of pairs that are listed with both labels the
+    positive stands: it is a record, the zero only a draw.
+
+    Args and Raises: as for ``read_zhangddi``.
+    """
+    path = folder / "pairs.csv.gz"
+    pairs = read_frame(path, ["drug_a", "drug_b", "label"])
+    pairs = pairs[pairs["label"] == "1"]
+    labels = np.ones(len(pairs), np.float32)
+    return _by_molecule("chchminer", folder, "drug_id", pairs, labels, max_atoms, CHCHMINER_NOTE)
+
+
+def read_ddinter2(folder: Path, max_atoms: int = 100) -> Dataset:
+    """DDInter 2.0 (Tian et al., Nucleic Acids Res. 53:D1356, 2025), positives only.
+
+    Pairs of every severity level are interactions, "Unknown" included (its severity is not
+    known). Pairs whose two entries are one molecule are left out.
+
+    Args and Raises: as for ``read_zhangddi``.
+    """
+    path = folder / "pairs.csv.gz"
+    pairs = read_frame(path, ["drug_a", "drug_b", "level", "both_smiles"])
+    labels = np.ones(len(pairs), np.float32)
+    return _by_molecule("ddinter2", folder, "drug_id", pairs, labels, max_atoms, DDINTER2_NOTE)
+
+
+def _by_molecule(
+    name: str,
+    folder: Path,
+    id_column: str,
+    pairs: pd.DataFrame,
+    labels: np.ndarray,
+    max_atoms: int,
+    note: str,
+) -> Dataset:
+    """Joins pairs of entries with the entries' molecules; first of repeated pairs stays."""
+    drugs = read_frame(folder / "drugs.csv.gz", [id_column, "smiles"])
+    parsed = parse_cells(drugs["smiles"].to_numpy(object), max_atoms)
+    entry = pd.Series(np.arange(len(drugs)), index=drugs[id_column])
+    entries = np.stack([pairs[c].map(entry).to_numpy(np.float64) for c in ("drug_a", "drug_b")])
+    unknown = np.isnan(entries).any(axis=0)
+    if unknown.any():
+        raise InputError(
+            "a drug of this pair is not in drugs.csv.gz",
+            path=folder / "pairs.csv.gz",
+            row=int(pairs.index[unknown.argmax()]),
+            remedy="Get both files from the same source",
+        )
+    entries = entries.T.astype(np.int64)
+    ids = parsed.ids[entries]
+    low, high = ids.min(axis=1), ids.max(axis=1)
+    usable = np.flatnonzero((low >= 0) & (low < high))
+    code = low[usable].astype(np.int64) * len(parsed.molecules) + high[usable]
+    _, first = np.unique(code, return_index=True)
+    keep = usable[np.sort(first)]
+    present, compact = np.unique(ids[keep], return_inverse=True)
+    return Dataset(
+        name=name,
+        task=INTERACTION,
+        molecules=tuple(parsed.molecules[m] for m in present),
+        examples=Examples.pairs(compact.reshape(-1, 2), labels[keep]),
+        rows=pairs.index.to_numpy(np.int64)[keep],
+        rejected=_rejected_drugs(folder / "drugs.csv.gz", drugs, parsed.reasons, entries),
+        note=note,
+    )
+
+
+def _rejected_drugs(
+    path: Path, drugs: pd.DataFrame, reasons: dict[str, str], entries: np.ndarray
+) -> tuple[Rejection, ...]:
+    """One rejection for each unusable entry that occurs in pairs, not for each pair."""
+    n_pairs = np.bincount(entries.ravel(), minlength=len(drugs))
+    return tuple(
+        Rejection(str(path), int(row), "smiles", text, f"{reasons[text]}; left out of {n} pairs")
+        for row, text, n in zip(drugs.index, drugs["smiles"], n_pairs, strict=True)
+        if n and text in reasons
+    )

@@ -1,0 +1,119 @@
+"""What two domains share, measured before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from molrel.chem.smiles import parse
+from molrel.data.splits import relation_ids, strata
+from molrel.data.types import Dataset, Examples
+
+
+def overlap(source: Dataset, target: Dataset) -> dict:
+    """Counts molecules, pairs and labels that two data sets have in common.
+
+    Molecules are compared by standard InChIKey, hence across tautomers' and salts' ways of
+    writing as far as InChI goes; "connectivity" compares its first 14 characters only,
+    that is without stereochemistry, isotopes and protonation. Pairs are unordered.
+    Only molecules that occur in examples count.
+
+    Returns:
+      dict of counts: ``molecules_source``, ``molecules_target``, ``molecules_shared``,
+      ``connectivity_shared`` (target molecules whose connectivity is in the source),
+      ``pairs_source``, ``pairs_target`` (different unordered pairs), ``pairs_shared``,
+      ``contradictory_labels`` (shared pairs for which some label of one set differs from
+      some label of the other; None for regression), ``repeated_contradictions`` (of
+      "source" and "target": pairs that carry both labels within the set; None likewise),
+      and ``target_strata`` (stratum -> target examples, by whether the molecules occur in
+      the source).
+    """
+    names = sorted(set(source.molecules) | set(target.molecules))
+    key_of = {s: parse(s, max_atoms=10**6).inchikey for s in names}
+    keys = {key: i for i, key in enumerate(sorted(set(key_of.values())))}
+
+    def by_key(dataset: Dataset) -> Examples:
+        mapping = np.array([keys[key_of[s]] for s in dataset.molecules], np.int32)
+        return dataset.examples.relabel(mapping)
+
+    a, b = by_key(source), by_key(target)
+    in_source, in_target = set(a.molecules().tolist()), set(b.molecules().tolist())
+    of_number = sorted(keys)
+    skeletons = {of_number[i][:14] for i in in_source}
+    relation_a, relation_b = relation_ids(a, b)
+    classes = source.task.kind != "regression"
+    seen = np.zeros(len(keys), bool)
+    seen[list(in_source)] = True
+    stratum, counts = np.unique(strata(b, seen), return_counts=True)
+    return {
+        "molecules_source": len(in_source),
+        "molecules_target": len(in_target),
+        "molecules_shared": len(in_source & in_target),
+        "connectivity_shared": sum(of_number[i][:14] in skeletons for i in in_target),
+        "pairs_source": len(np.unique(relation_a)),
+        "pairs_target": len(np.unique(relation_b)),
+        "pairs_shared": len(np.intersect1d(relation_a, relation_b)),
+        "contradictory_labels": _contradictions(relation_a, a.labels, relation_b, b.labels)
+        if classes
+        else None,
+        "repeated_contradictions": {
+            "source": _contradictions(relation_a, a.labels, relation_a, a.labels),
+            "target": _contradictions(relation_b, b.labels, relation_b, b.labels),
+        }
+        if classes
+        else None,
+        "target_strata": {str(s): int(n) for s, n in zip(stratum, counts, strict=True)},
+    }
+
+
+def drop_shared_pairs(source: Dataset, target: Dataset) -> tuple[Dataset, int]:
+    """Removes from the source every pair that also occurs in the target, in either order.
+
+    Molecules are the same if their canonical SMILES are; the two sets need not have been
+    joined. The target's labels are not looked at.
+
+    Returns:
+      (source without these examples, number of examples removed).
+    """
+    ids = {s: i for i, s in enumerate(dict.fromkeys(source.molecules + target.molecules))}
+    a, b = (
+        relation
+        for relation in relation_ids(
+            *(d.examples.relabel(_positions(ids, d.molecules)) for d in (source, target))
+        )
+    )
+    shared = np.isin(a, b)
+    kept = source.take(~shared)
+    return replace(kept, rejected=source.rejected), int(shared.sum())
+
+
+def _positions(ids: dict[str, int], molecules: Sequence[str]) -> np.ndarray:
+    return np.array([ids[s] for s in molecules], np.int32)
+
+
+def _contradictions(
+    relation_a: np.ndarray, labels_a: np.ndarray, relation_b: np.ndarray, labels_b: np.ndarray
+) -> int:
+    """Number of relations of which a label in a differs from one in b; NaN never does."""
+    n_relations = int(max(relation_a.max(initial=-1), relation_b.max(initial=-1))) + 1
+    if labels_a.shape[1] != labels_b.shape[1]:
+        return 0
+    found = np.zeros(n_relations, bool)
+    for t in range(labels_a.shape[1]):
+        low_a, high_a = _extremes(relation_a, labels_a[:, t], n_relations)
+        low_b, high_b = _extremes(relation_b, labels_b[:, t], n_relations)
+        found |= (low_a < high_b) | (low_b < high_a)
+    return int(found.sum())
+
+
+def _extremes(
+    relation: np.ndarray, labels: np.ndarray, n_relations: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest label of each relation; (inf, -inf) where none is known."""
+    known = ~np.isnan(labels)
+    low, high = np.full(n_relations, np.inf), np.full(n_relations, -np.inf)
+    np.minimum.at(low, relation[known], labels[known])
+    np.maximum.at(high, relation[known], labels[known])
+    return low, high

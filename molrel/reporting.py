@@ -1,0 +1,221 @@
+"""What a run leaves: predictions, the table with floors and intervals, the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from molrel.config import Experiment
+from molrel.data.discrepancy import discrepancy_table
+from molrel.data.types import Examples, Task
+from molrel.errors import InputError
+from molrel.evaluate.bootstrap import paired_difference
+from molrel.evaluate.metrics import best_threshold
+from molrel.evaluate.plots import plot_run
+from molrel.evaluate.report import evaluate_predictions, write_predictions, write_report
+from molrel.prepare import Prepared
+from molrel.train.loop import MetricsLog
+
+RECONSTRUCTION = (
+    "DisTrans here is a reconstruction from the paper's abstract (arXiv 2605.16799); figures "
+    "published on other data and splits are not comparable."
+)
+TRANSDUCTIVE = (
+    "Adaptation sees the target's pairs without labels; the same pairs are scored. "
+    "Thresholds and model selection come from source validation."
+)
+
+
+def report_run(
+    config: Experiment,
+    prepared: Prepared,
+    parts: dict[str, Examples],
+    scores: dict[str, np.ndarray],
+    baselines: dict[str, dict[str, np.ndarray]],
+    cost: dict[str, float],
+    folder: Path,
+    compare: Sequence[Path] = (),
+) -> list[dict[str, Any]]:
+    """Writes predictions.csv, report.md, report.json and curves.png; prints the headline.
+
+    Args:
+      config, prepared: of the run.
+      parts: part name ("source-valid", "source-test", "target") -> examples.
+      scores: part name -> [S, N] scores of each seed.
+      baselines: baseline name -> part name -> [1, N] scores.
+      cost: seconds, memory, parameters.
+      folder: run folder.
+      compare: finished run folders to put beside this one.
+
+    Returns:
+      The rows of the report.
+    """
+    setting = f"{config.data.source} -> {config.data.target}"
+    frame = predictions_frame(prepared, parts, scores)
+    write_predictions(folder / "predictions.csv", frame)
+    frames = {config.name: frame}
+    for other in compare:
+        frames[other.name] = comparable_predictions(other, frame)
+    for name, by_part in baselines.items():
+        frames[name] = predictions_frame(prepared, parts, by_part)
+    rows: list[dict[str, Any]] = []
+    for name, each in frames.items():
+        rows += evaluate_predictions(
+            each,
+            method=name,
+            setting=setting,
+            task=prepared.task,
+            thresholds=thresholds(each, prepared.task),
+            replicates=config.train.replicates,
+        )
+    rows += differences(frames, config.name, setting, prepared.task, config.train.replicates)
+    knowledge = prepared.knowledge
+    discrepancy = None
+    if knowledge is not None and prepared.target is not None:
+        discrepancy = discrepancy_table(
+            setting,
+            [f.fragment_type for f in prepared.features],
+            [f.fragment_bonds for f in prepared.features],
+            [np.unique(f.group_atoms[:, 0]) for f in prepared.features],
+            prepared.source_all.molecules(),
+            prepared.target.molecules(),
+        )
+    reasons = pd.Series([r.reason for r in prepared.rejected], dtype=object).value_counts()
+    write_report(
+        folder,
+        rows,
+        title=f"{config.name}: {setting}",
+        notes=[*prepared.notes, TRANSDUCTIVE, RECONSTRUCTION],
+        overlap=prepared.overlap,
+        discrepancy=discrepancy,
+        rejected={str(k): int(v) for k, v in reasons.items()},
+        cost=cost,
+    )
+    plot_run(
+        folder / "curves.png",
+        MetricsLog(folder / "metrics.jsonl", config.seeds).rows(),
+        {name: f[f["split"] == "target"] for name, f in frames.items()},
+        prepared.task,
+    )
+    print_headline(rows, cost, folder)
+    return rows
+
+
+def predictions_frame(
+    prepared: Prepared, parts: dict[str, Examples], scores: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """One row an example of every part, in the columns of ``predictions.csv``."""
+    frames = []
+    smiles = np.array(prepared.molecules, dtype=object)
+    for name, examples in parts.items():
+        if name not in scores:
+            continue
+        ids = pair_ids(examples)
+        columns: dict[str, Any] = {}
+        for i, letter in enumerate("ab"[: ids.shape[1]]):
+            columns[f"molecule_{letter}"] = ids[:, i]
+            columns[f"smiles_{letter}"] = smiles[ids[:, i]]
+        columns |= {
+            "label": examples.labels[:, 0],
+            "split": name,
+            "domain": np.where(examples.domain == 0, "source", "target"),
+            "stratum": prepared.strata(examples),
+        }
+        columns |= {f"score_{i}": s for i, s in enumerate(scores[name])}
+        columns |= {"mean": scores[name].mean(0), "spread": scores[name].std(0)}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def pair_ids(examples: Examples) -> np.ndarray:
+    """int32 [N, sides], the first molecule of each side's bag."""
+    return np.stack([side.ids[side.offsets[:-1]] for side in examples.sides], axis=1)
+
+
+def seed_scores(frame: pd.DataFrame) -> np.ndarray:
+    """[S, N] scores of a predictions frame."""
+    names = [c for c in frame.columns if c.startswith("score_")]
+    return frame[names].to_numpy(float).T
+
+
+def thresholds(frame: pd.DataFrame, task: Task) -> list[float]:
+    """Decision threshold of each seed, from the source validation set alone."""
+    valid = frame[frame["split"] == "source-valid"]
+    if task.kind == "regression" or valid.empty:
+        return [0.5] * len(seed_scores(frame))
+    return [best_threshold(valid["label"].to_numpy(), s) for s in seed_scores(valid)]
+
+
+def differences(
+    frames: dict[str, pd.DataFrame], ours: str, setting: str, task: Task, replicates: int
+) -> list[dict[str, Any]]:
+    """Paired difference of the main metric on the target, ours minus each other method."""
+    metric = "rmse" if task.kind == "regression" else "auroc"
+    target = {n: f[(f["split"] == "target") & f["label"].notna()] for n, f in frames.items()}
+    mine = target[ours]
+    rows = []
+    for name, other in target.items():
+        if name == ours or not len(other):
+            continue
+        ids = [c for c in ("molecule_a", "molecule_b") if c in mine]
+        interval = paired_difference(
+            metric,
+            mine["label"].to_numpy(),
+            seed_scores(mine),
+            seed_scores(other),
+            mine[ids].to_numpy(),
+            replicates=replicates,
+        )
+        rows.append(
+            {
+                "method": f"{ours} minus {name}",
+                "setting": setting,
+                "split": "target",
+                "stratum": "all",
+                "metric": f"{metric} difference",
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "n_seeds": len(seed_scores(mine)),
+                "n_examples": len(mine),
+                "prevalence": float(mine["label"].mean()),
+            }
+        )
+    return rows
+
+
+def comparable_predictions(folder: Path, ours: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of another run, refused unless they are of the same examples."""
+    path = folder / "predictions.csv"
+    if not path.is_file():
+        raise InputError("there are no predictions to compare with", path=path)
+    other = pd.read_csv(path)
+    keys = [c for c in ("smiles_a", "smiles_b", "split") if c in ours]
+    if len(other) != len(ours) or not (other[keys].to_numpy() == ours[keys].to_numpy()).all():
+        raise InputError(
+            "the run to compare with scored other examples",
+            path=path,
+            remedy="Train it on the same data, split and seeds of negatives",
+        )
+    return other
+
+
+def print_headline(rows: list[dict[str, Any]], cost: dict[str, float], folder: Path) -> None:
+    """The main metrics on the target (or the source test set without one)."""
+    split = "target" if any(r["split"] == "target" for r in rows) else "source-test"
+    main = ("auroc", "ap", "rmse", "r2", "auroc difference", "rmse difference")
+    print(f"\n{split}, all strata (95 % interval, clustered by molecule)")
+    for row in rows:
+        if row["split"] == split and row["stratum"] == "all" and row["metric"] in main:
+            print(
+                f"  {row['method']:48} {row['metric']:16} {row['mean']:7.3f}  "
+                f"[{row['low']:.3f}, {row['high']:.3f}]"
+            )
+    print(
+        f"{cost['total_seconds']:.0f} s ({cost['compile_seconds']:.0f} s compiling), peak memory "
+        f"{cost['peak_memory_mb']:.0f} MB; report: {folder / 'report.md'}"
+    )

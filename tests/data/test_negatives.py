@@ -1,0 +1,168 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+"""Negatives: never known, never repeated, and with the degrees that were asked for."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from molrel.data.negatives import _codes, _ends, sample_negatives
+from molrel.data.types import Dataset
+from molrel.errors import InputError
+
+STRATEGIES = ("uniform", "degree")
+
+
+def unordered(pairs):
+    return {tuple(sorted(p)) for p in np.asarray(pairs).tolist()}
+
+
+def degrees(pairs, n):
+    return np.bincount(np.asarray(pairs).ravel(), minlength=n)
+
+
+def sparse_positives(n=300, count=2500, seed=0):
+    """Pairs with degrees over two orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    weight = np.geomspace(1, 100, n)
+    pairs = rng.choice(n, (20 * count, 2), p=weight / weight.sum())
+    pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+    return pairs[rng.permutation(len(pairs))[:count]]
+
+
+pairs_of_ten = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30)
+
+
+@settings(deadline=None)
+@given(pairs_of_ten, pairs_of_ten, st.data())
+def test_never_known_never_self_never_repeated(positives, known, data):
+    pool = sorted(data.draw(st.sets(st.integers(0, 9), min_size=2)) | {12})
+    complement = {(i, j) for i in pool for j in pool if i < j}
+    complement -= unordered(positives or np.zeros((0, 2))) | unordered(known or np.zeros((0, 2)))
+    count = data.draw(st.integers(0, len(complement)))
+    for strategy in STRATEGIES:
+        drawn = sample_negatives(positives, known, np.array(pool), count, strategy=strategy, seed=0)
+        assert drawn.shape == (count, 2) and drawn.dtype == np.int32
+        assert len(unordered(drawn)) == count
+        assert unordered(drawn) <= complement
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_asking_for_too_many_is_a_clear_error(strategy):
+    with pytest.raises(InputError, match="3 negatives wanted, but only 2 pairs of the 3"):
+        sample_negatives([(0, 1)], [(1, 0)], np.arange(3), 3, strategy=strategy, seed=0)
+
+
+def test_unknown_strategy():
+    with pytest.raises(InputError, match="uniform"):
+        sample_negatives([(0, 1)], [], np.arange(3), 1, strategy="any", seed=0)  # pyright: ignore
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**9))
+def test_pair_numbers_have_no_gaps(code):
+    low, high = _ends(np.array([code]))
+    assert 0 <= low[0] < high[0]
+    assert high[0] * (high[0] - 1) // 2 + low[0] == code
+    assert _codes(np.array([(high[0], low[0])]), np.arange(high[0] + 1)).tolist() == [code]
+
+
+def test_uniform_reaches_every_free_pair_equally_often():
+    positives = [(0, 1), (2, 3)]
+    counts: dict = {}
+    for seed in range(3000):
+        for pair in unordered(
+            sample_negatives(positives, [], np.arange(5), 2, strategy="uniform", seed=seed)
+        ):
+            counts[pair] = counts.get(pair, 0) + 1
+    assert len(counts) == 8
+    # Each is drawn with probability 1/4: 750 with standard deviation 24.
+    assert all(abs(c - 750) < 5 * 24 for c in counts.values())
+
+
+def test_sides_are_in_random_order():
+    drawn = sample_negatives([(0, 1)], [], np.arange(60), 1000, strategy="uniform", seed=0)
+    assert 400 < (drawn[:, 0] < drawn[:, 1]).sum() < 600
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 0.5])
+def test_degree_matching_of_a_sparse_set(ratio):
+    positives = sparse_positives()
+    count = int(ratio * len(positives))
+    drawn = sample_negatives(positives, [], np.arange(300), count, strategy="degree", seed=0)
+    difference = degrees(drawn, 300) - ratio * degrees(positives, 300)
+    assert np.abs(difference).mean() < 0.6
+    uniform = sample_negatives(positives, [], np.arange(300), count, strategy="uniform", seed=0)
+    assert np.abs(degrees(uniform, 300) - ratio * degrees(positives, 300)).mean() > 3
+
+
+def test_degree_matching_removes_the_popular_molecule_shortcut():
+    from sklearn.metrics import roc_auc_score
+
+    positives = sparse_positives()
+    popularity = np.log1p(degrees(positives, 300))
+    auroc = {}
+    for strategy in STRATEGIES:
+        drawn = sample_negatives(positives, [], np.arange(300), 2500, strategy=strategy, seed=0)
+        pairs = np.concatenate([positives, drawn])
+        labels = np.repeat([1, 0], 2500)
+        auroc[strategy] = roc_auc_score(labels, popularity[pairs].sum(1))
+    assert auroc["uniform"] > 0.75 and abs(auroc["degree"] - 0.5) < 0.05
+
+
+def test_saturated_molecules_get_all_that_is_left():
+    # 0 interacts with all but one of 30; the others among themselves sparsely.
+    positives = [(0, j) for j in range(1, 29)] + [(j, j + 1) for j in range(1, 28)]
+    drawn = sample_negatives(positives, [], np.arange(30), 55, strategy="degree", seed=0)
+    assert degrees(drawn, 30)[0] <= 1 and len(unordered(drawn)) == 55
+
+
+def test_molecules_of_other_sets_are_neither_drawn_nor_counted():
+    positives = [(0, 1), (1, 100), (100, 101)]
+    drawn = sample_negatives(positives, [], np.arange(6), 10, strategy="degree", seed=0)
+    assert drawn.max() < 6
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_deterministic_given_seed(strategy):
+    positives = sparse_positives()
+    draw = [
+        sample_negatives(positives, [], np.arange(300), 100, strategy=strategy, seed=s).tolist()
+        for s in (0, 0, 1)
+    ]
+    assert draw[0] == draw[1] != draw[2]
+
+
+@pytest.mark.staged
+@pytest.mark.parametrize("name", ["ddinter2", "chchminer"])
+def test_drug_sets_are_matched(staged, name):
+    dataset: Dataset = staged(name)
+    positives = np.stack([s.ids for s in dataset.examples.sides], axis=1)
+    n = len(dataset.molecules)
+    drawn = sample_negatives(
+        positives, positives, np.arange(n), len(positives), strategy="degree", seed=0
+    )
+    assert len(unordered(drawn)) == len(positives) and not unordered(drawn) & unordered(positives)
+    difference = np.abs(degrees(drawn, n) - degrees(positives, n))
+    if name == "chchminer":
+        assert difference.max() <= 1
+    else:
+        # A few drugs of DDInter interact with more than half of all others.
+        assert difference.mean() < 0.02 * degrees(positives, n).mean()
+        assert (difference > 10).mean() < 0.03
+
+
+@pytest.mark.staged
+def test_zhangddi_is_too_dense_to_match_but_matching_still_helps(staged):
+    dataset = staged("zhangddi")
+    pairs = np.stack([s.ids for s in dataset.examples.sides], axis=1)
+    positives = pairs[dataset.examples.labels[:, 0] == 1]
+    n = len(dataset.molecules)
+    wanted = degrees(positives, n)
+    correlation = {}
+    for strategy in STRATEGIES:
+        drawn = sample_negatives(
+            positives, positives, np.arange(n), len(positives), strategy=strategy, seed=0
+        )
+        correlation[strategy] = np.corrcoef(wanted, degrees(drawn, n))[0, 1]
+    assert correlation["uniform"] < -0.95 and correlation["degree"] > 0

@@ -1,0 +1,92 @@
+"""Run in a process of its own with 8 emulated devices: prints the worst differences.
+
+    python device_check.py ragged|empty|seeds
+"""
+
+import json
+import os
+import sys
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["JAX_ENABLE_X64"] = "1"
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+from problem import make_problem  # noqa: E402
+
+from molrel.data.batches import step_batches  # noqa: E402
+from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
+
+STEPS = 5
+
+
+def to_float64(tree):
+    """Casts floating leaves, so that rounding does not hide a wrong reduction."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
+def run(n_devices, mode, seeds, **sizes_of_batch):
+    """Final states and the terms of every step."""
+    method, table, sampler, sizes, budget = make_problem(**sizes_of_batch)
+    table = to_float64(table)
+    optimiser = optax.adamw(1e-3)
+    first = step_batches(sampler, sizes, budget, seeds=seeds, step=0)[0]
+    states = stack(
+        [
+            to_float64(init_state(method, optimiser, table, unstack(first, 0), jnp.asarray(s)))
+            for s in seeds
+        ]
+    )
+    step = compile_step(method, optimiser, steps=10, n_devices=n_devices, mode=mode)
+    terms = []
+    for number in range(STEPS):
+        batches = step_batches(
+            sampler, sizes, budget, seeds=seeds, step=number, n_devices=n_devices
+        )
+        for batch in batches:
+            states, found = step(states, table, batch)
+            terms.append({k: np.asarray(v) for k, v in found.items()})
+    return jax.device_get((states.params, states.state)), terms
+
+
+def difference(a, b):
+    """Largest absolute difference over two pytrees."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.max(np.abs(x - y), initial=0)) for x, y in pairs)
+
+
+def main():
+    """Prints {"params": worst difference, "terms": worst difference, "names": terms}."""
+    assert jax.local_device_count() == 8
+    case = sys.argv[1]
+    if case == "seeds":
+        several = run(8, "vmap", (0, 1, 2))
+        single = [run(1, "loop", (s,)) for s in (0, 1, 2)]
+        expected = (
+            jax.tree.map(lambda *xs: np.concatenate(xs), *[s[0] for s in single]),
+            [
+                {k: np.concatenate([s[1][i][k] for s in single]) for k in single[0][1][i]}
+                for i in range(STEPS)
+            ],
+        )
+    else:
+        # "empty": three examples on eight devices, so five devices hold none.
+        counts = {"n_source": 2, "n_target": 1} if case == "empty" else {}
+        several, expected = run(8, "vmap", (0,), **counts), run(1, "vmap", (0,), **counts)
+    print(
+        json.dumps(
+            {
+                "params": difference(several[0], expected[0]),
+                "terms": difference(several[1], expected[1]),
+                "names": sorted(several[1][0]),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

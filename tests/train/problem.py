@@ -1,0 +1,63 @@
+"""A small real problem (built-in mixtures, a few molecules) shared by the training tests."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from molrel.chem.features import FeatureConfig, featurise
+from molrel.data.batches import Budget, MoleculeSizes, Sampler
+from molrel.data.knowledge import DomainKnowledge, domain_knowledge
+from molrel.data.table import MoleculeTable, build_table
+from molrel.data.types import Examples
+from molrel.methods.distrans import DisTransConfig, LossWeights, distrans
+from molrel.methods.method import Method
+
+FEATURES = FeatureConfig(picture_size=32)
+SOURCE = ["CCCCCC", "c1ccccc1", "CC1CCCCC1", "C=CCC", "CC(C)CC", "Cc1ccccc1C", "C1CCCC1", "CCC#C"]
+TARGET = ["CCO", "CC(=O)O", "Oc1ccccc1", "CCN", "CCS", "NCC(=O)O", "ClCCCl", "c1ccncc1"]
+CONFIG = DisTransConfig(
+    width=16,
+    depth=2,
+    discriminator_width=16,
+    weights=LossWeights(0.3, 0.3, 0.2, 0.2, 0.1, 0.1),
+    warmup=0.0,
+    prototype_ready=1,
+    min_carriers=1,
+)
+
+
+@functools.cache
+def problem() -> tuple[MoleculeTable, DomainKnowledge, Examples, Examples]:
+    """(table, knowledge, source examples, target examples)."""
+    features = [featurise(s, FEATURES) for s in SOURCE + TARGET]
+    n = len(SOURCE)
+    # Every molecule of the source also occurs in the target, so groups are shared.
+    knowledge = domain_knowledge(features, np.arange(n), np.arange(2 * n), min_carriers=1)
+    table = build_table(
+        features,
+        FEATURES,
+        type_map=knowledge.discrepancy.type_map,
+        groups=knowledge.groups,
+    )
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, n, (40, 2))
+    target = np.stack([rng.integers(0, 2 * n, 30), rng.integers(n, 2 * n, 30)], axis=1)
+    return (
+        table,
+        knowledge,
+        Examples.pairs(source, (source.sum(1) % 2).astype(np.float32)),
+        Examples.pairs(target, np.zeros(30, np.float32), domain=1),
+    )
+
+
+def make_problem(config: DisTransConfig = CONFIG, n_source: int = 13, n_target: int = 10):
+    """(method, table, sampler, sizes, budget); odd counts, so that shards are ragged."""
+    table, knowledge, source, target = problem()
+    method: Method = distrans(config, knowledge)
+    sampler = Sampler(source, target, n_source=n_source, n_target=n_target)
+    sizes = MoleculeSizes(table)
+    everything = sizes.of(np.arange(table.padding_id))
+    budget = Budget(*(getattr(everything, f) + 3 for f in everything.__dataclass_fields__))
+    return method, table, sampler, sizes, budget

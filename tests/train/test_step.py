@@ -1,0 +1,115 @@
+"""The step: seeds as an axis, no retrace, learning, and what a target label can reach."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problem import CONFIG, make_problem
+
+from molrel.data.batches import Sampler, step_batches
+from molrel.methods.method import gather_batch
+from molrel.train.step import compile_step, init_state, make_step, stack, unstack
+
+OPTIMISER = optax.adamw(1e-3)
+
+
+def setup(seeds=(0, 1), **kwargs):
+    method, table, sampler, sizes, budget = make_problem(**kwargs)
+
+    def batch(step):
+        return step_batches(sampler, sizes, budget, seeds=seeds, step=step)[0]
+
+    states = stack(
+        [
+            init_state(method, OPTIMISER, table, unstack(batch(0), 0), jnp.asarray(s))
+            for s in seeds
+        ]
+    )
+    return method, table, batch, states
+
+
+def test_vmapped_seeds_equal_looped_seeds():
+    losses = {}
+    for mode in ("vmap", "loop"):
+        method, table, batch, states = setup()
+        step = compile_step(method, OPTIMISER, steps=10, mode=mode)
+        losses[mode] = []
+        for number in range(4):
+            states, terms = step(states, table, batch(number))
+            losses[mode].append(terms["total"])
+    np.testing.assert_allclose(losses["vmap"], losses["loop"], rtol=2e-4)
+    assert not np.allclose(losses["vmap"][0][0], losses["vmap"][0][1]), "seeds are the same"
+
+
+def test_step_is_traced_once_over_ragged_batches():
+    method, table, batch, states = setup((0,))
+    traced = chex.assert_max_traces(
+        make_step(method, OPTIMISER, steps=10), n=1
+    )
+    step = jax.jit(traced)
+    state = unstack(states, 0)
+    for number in range(6):
+        state, _ = step(state, table, unstack(batch(number), 0))
+    assert int(state.step) == 6
+
+
+def test_loss_falls_on_a_fixed_batch():
+    method, table, batch, states = setup((0,))
+    step = compile_step(method, optax.adamw(3e-3), steps=100, mode="vmap")
+    states = states.replace(
+        opt_state=jax.vmap(optax.adamw(3e-3).init)(states.params)
+    )
+    fixed, values = batch(0), []
+    for _ in range(60):
+        states, terms = step(states, table, fixed)
+        values.append(float(terms["supervised"][0]))
+    assert values[-1] < 0.5 * values[0]
+
+
+def test_padding_of_the_batch_changes_neither_loss_nor_gradient():
+    method, table, sampler, sizes, budget = make_problem()
+    examples = sampler.examples(0, 0)
+    from molrel.data.batches import index_batch
+
+    results = []
+    for rows in (len(examples), len(examples) + 9):
+        batch = index_batch(examples, rows, budget, sizes, (1, 1))
+        gathered = gather_batch(table, jax.tree.map(jnp.asarray, batch))
+        if not results:
+            variables = method.init(jax.random.key(0), gathered)
+
+        def value(params, gathered=gathered):
+            return method.loss(params, variables.state, gathered, jax.random.key(1), 0.5)[0]
+
+        results.append(jax.value_and_grad(value)(variables.params))
+    for a, b in zip(*map(jax.tree.leaves, results)):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_target_labels_cannot_change_a_parameter():
+    finals = []
+    for label in (0.0, 1.0):
+        method, table, sampler, sizes, budget = make_problem()
+        target = sampler.target.replace(labels=np.full_like(sampler.target.labels, label))
+        sampler = Sampler(sampler.source, target, n_source=13, n_target=10)
+        batch = step_batches(sampler, sizes, budget, seeds=(0,), step=0)[0]
+        state = init_state(method, OPTIMISER, table, unstack(batch, 0), jnp.asarray(0))
+        finals.append(make_step(method, OPTIMISER, steps=10)(state, table, unstack(batch, 0))[0])
+    for a, b in zip(*(jax.tree.leaves(f.params) for f in finals)):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "up", "down", "signed", "shuffled"])
+@pytest.mark.parametrize("branches", ["both", "graph", "picture"])
+def test_every_variant_takes_a_finite_step(weighting, branches):
+    from dataclasses import replace
+
+    config = replace(CONFIG, weighting=weighting, branches=branches, dropout=0.1)
+    method, table, batch, states = setup((0,), config=config)
+    state, terms = make_step(method, OPTIMISER, steps=10)(
+        unstack(states, 0), table, unstack(batch(0), 0)
+    )
+    assert all(np.isfinite(v) for v in terms.values()), terms
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
