@@ -7,9 +7,9 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
+
 
 from molrel.errors import InputError, RunError
 from molrel.memory import enable_compilation_cache, keep_heap
@@ -151,7 +151,7 @@ ALIASES = {
 
 def _train(arguments: list[str]) -> int:
     """``molrel train CONFIG.py --out FOLDER [flags]``; every config field is a flag."""
-    from molrel.config import Experiment, load_config_file
+    from molrel.config import Experiment, TrainCommand, load_config_file
 
     help_only = bool({"--help", "-h"} & set(arguments))
     if arguments and not arguments[0].startswith("-"):
@@ -161,26 +161,14 @@ def _train(arguments: list[str]) -> int:
     else:
         raise InputError("molrel train needs a config file", remedy="See configs/")
 
-    @dataclass(frozen=True)
-    class Train:
-        """Trains an experiment and writes its run folder."""
-
-        experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-        out: Path
-        """Run folder."""
-        resume: bool = False
-        """Continue the run in the folder, bit for bit."""
-        compare: tuple[Path, ...] = ()
-        """Run folders to put beside this one in the report."""
-
     # A user's own source has no business with the config's target, unless one is named.
     if "--data" in rest and "--target" not in rest:
         rest = [*rest, "--data.target", "None"]
     rest = [ALIASES.get(argument, argument) for argument in rest]
     flags = tyro.cli(
-        Train,
+        TrainCommand,
         args=rest,
-        default=Train(base, Path("runs") / base.name),
+        default=TrainCommand(base, Path("runs") / base.name),
         prog="molrel train CONFIG.py",
     )
     enable_compilation_cache()

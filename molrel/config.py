@@ -9,7 +9,9 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from molrel.chem.features import FeatureConfig
 from molrel.errors import InputError
@@ -53,6 +55,19 @@ class Experiment:
     seeds: tuple[int, ...] = (0, 1, 2)
     version: int = 1
     """Of this layout; a run of another version is refused with a message."""
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Trains an experiment and writes its run folder."""
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    out: Path
+    """Run folder."""
+    resume: bool = False
+    """Continue the run in the folder, bit for bit."""
+    compare: tuple[Path, ...] = ()
+    """Run folders to put beside this one in the report."""
 
 
 def load_config_file(path: Path) -> Experiment:

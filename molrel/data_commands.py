@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +10,11 @@ from molrel.chem.cache import featurise_all
 from molrel.chem.features import FeatureConfig
 from molrel.config import DataConfig
 from molrel.data import catalog
-from molrel.data.discrepancy import discrepancy_table
+from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.overlap import overlap
+from molrel.evaluate.report import markdown_table
 from molrel.prepare import load_domains
+from molrel.reporting import substructures
 
 
 def list_sets() -> None:
@@ -44,8 +44,7 @@ def info(address: str) -> None:
 
 def fetch(name: str, folder: Path | None) -> None:
     """Downloads a set."""
-    for path in catalog.fetch(name, folder):
-        print(path)
+    print(catalog.fetch(name, folder))
 
 
 def print_overlap(source: str, target: str) -> None:
@@ -61,20 +60,10 @@ def print_discrepancy(source: str, target: str) -> None:
     first, second = load_domains(DataConfig(source=source, target=target), max_atoms=100)
     assert second is not None
     features = featurise_all(first.molecules, FeatureConfig())
-    rows = discrepancy_table(
+    rows = discrepancy_rows(
         f"{source} vs {target}",
-        [f.fragment_type for f in features],
-        [f.fragment_bonds for f in features],
-        [np.unique(f.group_atoms[:, 0]) for f in features],
+        substructures(features),
         first.examples.molecules(),
         second.examples.molecules(),
     )
-    print_table(rows)
-
-
-def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as a Markdown table."""
-    print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
-    for row in rows:
-        cells = [f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()]
-        print("| " + " | ".join(cells) + " |")
+    print(markdown_table(rows))

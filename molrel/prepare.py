@@ -86,7 +86,7 @@ def load_dataset(address: str, data: DataConfig, *, max_atoms: int = 100) -> Dat
             max_atoms=max_atoms,
         )
     else:
-        dataset = catalog.load(address)
+        dataset = catalog.load(address, max_atoms=max_atoms)
     labels = dataset.examples.labels
     if dataset.task.kind == "binary" and len(labels) and (labels == 1).all():
         dataset = with_negatives(dataset, strategy=data.negatives, seed=data.split_seed)

@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from molrel.chem.features import MoleculeFeatures
 from molrel.config import Experiment
-from molrel.data.discrepancy import discrepancy_table
+from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.types import Examples, Task
 from molrel.errors import InputError
 from molrel.evaluate.bootstrap import paired_difference
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.plots import plot_run
-from molrel.evaluate.report import evaluate_predictions, write_predictions, write_report
+from molrel.evaluate.report import (
+    evaluate_predictions,
+    molecule_ids,
+    seed_scores,
+    write_predictions,
+    write_report,
+)
 from molrel.prepare import Prepared
 from molrel.train.loop import MetricsLog
 
@@ -76,11 +83,9 @@ def report_run(
     knowledge = prepared.knowledge
     discrepancy = None
     if knowledge is not None and prepared.target is not None:
-        discrepancy = discrepancy_table(
+        discrepancy = discrepancy_rows(
             setting,
-            [f.fragment_type for f in prepared.features],
-            [f.fragment_bonds for f in prepared.features],
-            [np.unique(f.group_atoms[:, 0]) for f in prepared.features],
+            substructures(prepared.features),
             prepared.source_all.molecules(),
             prepared.target.molecules(),
         )
@@ -103,6 +108,14 @@ def report_run(
     )
     print_headline(rows, cost, folder)
     return rows
+
+
+def substructures(features: Sequence[MoleculeFeatures]) -> dict[str, list[np.ndarray]]:
+    """Kinds of substructure that each molecule has, by name of the description."""
+    return {
+        "functional groups": [np.unique(f.group_atoms[:, 0]) for f in features],
+        "fragment types": [np.unique(f.fragment_type) for f in features],
+    }
 
 
 def predictions_frame(
@@ -136,12 +149,6 @@ def pair_ids(examples: Examples) -> np.ndarray:
     return np.stack([side.ids[side.offsets[:-1]] for side in examples.sides], axis=1)
 
 
-def seed_scores(frame: pd.DataFrame) -> np.ndarray:
-    """[S, N] scores of a predictions frame."""
-    names = [c for c in frame.columns if c.startswith("score_")]
-    return frame[names].to_numpy(float).T
-
-
 def thresholds(frame: pd.DataFrame, task: Task) -> list[float]:
     """Decision threshold of each seed, from the source validation set alone."""
     valid = frame[frame["split"] == "source-valid"]
@@ -161,13 +168,12 @@ def differences(
     for name, other in target.items():
         if name == ours or not len(other):
             continue
-        ids = [c for c in ("molecule_a", "molecule_b") if c in mine]
         interval = paired_difference(
             metric,
             mine["label"].to_numpy(),
             seed_scores(mine),
             seed_scores(other),
-            mine[ids].to_numpy(),
+            molecule_ids(mine),
             replicates=replicates,
         )
         rows.append(

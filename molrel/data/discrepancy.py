@@ -17,11 +17,11 @@ import numpy as np
 import scipy.sparse
 
 from molrel.data.divergence import (
-    column_sums,
     disjoint,
     flatten,
     jensen_shannon,
     partition_sums,
+    presence_table,
     sparse_table,
 )
 from molrel.errors import InputError
@@ -100,11 +100,8 @@ def substructure_discrepancy(
     type_map = merge_types(np.bincount(fragment_types, minlength=N_RAW_TYPES), minimum)
     n_types = int(type_map.max()) + 1
     merged = type_map[fragment_types]
-    carriers = sparse_table(of_molecule, merged, np.ones(len(merged)), (len(members), n_types)) > 0
-    in_source = np.arange(len(members)) < len(source)
-    counts = np.stack([column_sums(carriers[in_source]), column_sums(carriers[~in_source])]).astype(
-        np.int64
-    )
+    carriers = presence_table(of_molecule, merged, (len(members), n_types))
+    counts = partition_sums(carriers, len(source), 0, seed)[:, 0].astype(np.int64)
     if not len(source) or not len(target):
         return Discrepancy(0.0, 0.0, 0.0, 0.0, type_map, np.zeros(n_types), counts)
 
@@ -235,7 +232,7 @@ def presence_discrepancy(
     if not len(source) or not len(target) or not len(kinds):
         return 0.0, 0.0, 0.0
     shape = (len(members), int(kinds.max()) + 1)
-    table = (sparse_table(of_molecule, kinds, np.ones(len(kinds)), shape) > 0).astype(np.float64)
+    table = presence_table(of_molecule, kinds, shape)
     sums = partition_sums(table, len(source), repeats, seed)
     divergence = jensen_shannon(sums[0], sums[1])
     return float(divergence[0]), float(divergence[1:].mean()), float(divergence[1:].max())

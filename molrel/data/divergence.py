@@ -51,9 +51,13 @@ def sparse_table(
     return scipy.sparse.csr_array((weights, (rows, columns)), shape=shape)
 
 
-def column_sums(table: scipy.sparse.csr_array) -> np.ndarray:
-    """[C], sum over the rows."""
-    return np.asarray(table.sum(axis=0)).ravel()
+def presence_table(
+    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+) -> scipy.sparse.csr_array:
+    """float64 [M, C], 1 where there is an entry, however often."""
+    table = sparse_table(rows, columns, np.ones(len(rows)), shape)
+    table.data[:] = 1
+    return table
 
 
 def partition_sums(

@@ -43,8 +43,8 @@ def read_zhangddi(folder: Path, max_atoms: int = 100) -> Dataset:
     """
     path = folder / "pairs.csv.gz"
     pairs = read_frame(path, ["drug_a", "drug_b", "label"])
-    labels = (pairs["label"] == "1").to_numpy(np.float32)
-    return _by_molecule("zhangddi", folder, "drug_id", pairs, labels, max_atoms, ZHANGDDI_NOTE)
+    labels = np.asarray(pairs["label"] == "1", np.float32)
+    return _by_molecule("zhangddi", folder, pairs, labels, max_atoms, ZHANGDDI_NOTE)
 
 
 def read_chchminer(folder: Path, max_atoms: int = 100) -> Dataset:
@@ -59,9 +59,9 @@ def read_chchminer(folder: Path, max_atoms: int = 100) -> Dataset:
     """
     path = folder / "pairs.csv.gz"
     pairs = read_frame(path, ["drug_a", "drug_b", "label"])
-    pairs = pairs[pairs["label"] == "1"]
+    pairs = pairs.loc[pairs["label"] == "1", ["drug_a", "drug_b"]]
     labels = np.ones(len(pairs), np.float32)
-    return _by_molecule("chchminer", folder, "drug_id", pairs, labels, max_atoms, CHCHMINER_NOTE)
+    return _by_molecule("chchminer", folder, pairs, labels, max_atoms, CHCHMINER_NOTE)
 
 
 def read_ddinter2(folder: Path, max_atoms: int = 100) -> Dataset:
@@ -75,24 +75,25 @@ def read_ddinter2(folder: Path, max_atoms: int = 100) -> Dataset:
     path = folder / "pairs.csv.gz"
     pairs = read_frame(path, ["drug_a", "drug_b", "level", "both_smiles"])
     labels = np.ones(len(pairs), np.float32)
-    return _by_molecule("ddinter2", folder, "drug_id", pairs, labels, max_atoms, DDINTER2_NOTE)
+    return _by_molecule("ddinter2", folder, pairs, labels, max_atoms, DDINTER2_NOTE)
 
 
 def _by_molecule(
     name: str,
     folder: Path,
-    id_column: str,
     pairs: pd.DataFrame,
     labels: np.ndarray,
     max_atoms: int,
     note: str,
 ) -> Dataset:
     """Joins pairs of entries with the entries' molecules; first of repeated pairs stays."""
-    drugs = read_frame(folder / "drugs.csv.gz", [id_column, "smiles"])
+    drugs = read_frame(folder / "drugs.csv.gz", ["drug_id", "smiles"])
     parsed = parse_cells(drugs["smiles"].to_numpy(object), max_atoms)
-    entry = pd.Series(np.arange(len(drugs)), index=drugs[id_column])
-    entries = np.stack([pairs[c].map(entry).to_numpy(np.float64) for c in ("drug_a", "drug_b")])
-    unknown = np.isnan(entries).any(axis=0)
+    listed = pd.Index(drugs["drug_id"])
+    entries = np.stack(
+        [listed.get_indexer(np.asarray(pairs[c], object)) for c in ("drug_a", "drug_b")], axis=1
+    )
+    unknown = (entries < 0).any(axis=1)
     if unknown.any():
         raise InputError(
             "a drug of this pair is not in drugs.csv.gz",
@@ -100,7 +101,6 @@ def _by_molecule(
             row=int(pairs.index[unknown.argmax()]),
             remedy="Get both files from the same source",
         )
-    entries = entries.T.astype(np.int64)
     ids = parsed.ids[entries]
     low, high = ids.min(axis=1), ids.max(axis=1)
     usable = np.flatnonzero((low >= 0) & (low < high))

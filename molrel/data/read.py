@@ -55,7 +55,7 @@ def read_csv(
     frame = read_frame(path, [*smiles_columns, *label_columns])
     labels = np.full((len(frame), len(task.targets)), np.nan, np.float32)
     for i, column in enumerate(label_columns):
-        labels[:, i] = _labels(frame[column], task, path)
+        labels[:, i] = _labels(pd.Series(frame[column]), task, path)
     return assemble(
         str(path),
         task,
@@ -191,8 +191,8 @@ def _check_header(header: Sequence[str], columns: Iterable[str], path: str | Pat
 
 def _labels(cells: pd.Series, task: Task, path: str | Path) -> np.ndarray:
     """float32 [N], NaN where the cell is empty."""
-    missing = cells.str.lower().isin(MISSING_LABELS).to_numpy()
-    numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+    missing = np.asarray(cells.str.lower().isin(MISSING_LABELS))
+    numbers = np.asarray(pd.to_numeric(cells, errors="coerce"), np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         values = numbers.astype(np.float32)
         if task.kind in ("binary", "multilabel"):

@@ -1,0 +1,7 @@
+"""``python -m molrel`` is the ``molrel`` command."""
+
+import sys
+
+from molrel.cli import main
+
+sys.exit(main())
