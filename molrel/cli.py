@@ -10,7 +10,6 @@ from pathlib import Path
 
 import tyro
 
-
 from molrel.errors import InputError, RunError
 from molrel.memory import enable_compilation_cache, keep_heap
 

@@ -12,7 +12,7 @@ from molrel.config import DataConfig
 from molrel.data import catalog
 from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.overlap import overlap
-from molrel.evaluate.report import markdown_table
+from molrel.evaluate.markdown import markdown_table
 from molrel.prepare import load_domains
 from molrel.reporting import substructures
 

@@ -103,7 +103,7 @@ def report_run(
     plot_run(
         folder / "curves.png",
         MetricsLog(folder / "metrics.jsonl", config.seeds).rows(),
-        {name: f[f["split"] == "target"] for name, f in frames.items()},
+        {name: f.loc[f["split"] == "target"] for name, f in frames.items()},
         prepared.task,
     )
     print_headline(rows, cost, folder)
@@ -151,7 +151,7 @@ def pair_ids(examples: Examples) -> np.ndarray:
 
 def thresholds(frame: pd.DataFrame, task: Task) -> list[float]:
     """Decision threshold of each seed, from the source validation set alone."""
-    valid = frame[frame["split"] == "source-valid"]
+    valid = frame.loc[frame["split"] == "source-valid"]
     if task.kind == "regression" or valid.empty:
         return [0.5] * len(seed_scores(frame))
     return [best_threshold(valid["label"].to_numpy(), s) for s in seed_scores(valid)]
@@ -162,7 +162,7 @@ def differences(
 ) -> list[dict[str, Any]]:
     """Paired difference of the main metric on the target, ours minus each other method."""
     metric = "rmse" if task.kind == "regression" else "auroc"
-    target = {n: f[(f["split"] == "target") & f["label"].notna()] for n, f in frames.items()}
+    target = {n: f.loc[(f["split"] == "target") & f["label"].notna()] for n, f in frames.items()}
     mine = target[ours]
     rows = []
     for name, other in target.items():

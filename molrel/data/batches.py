@@ -300,7 +300,10 @@ def step_batches(
                 remedy="Lower the molecule size limit (features.max_atoms) or raise the batch size",
             )
         pieces *= 2
-    stack = lambda *xs: np.stack(xs)
+
+    def stack(*leaves):
+        return np.stack(leaves)
+
     merged = [[jax.tree.map(stack, *row) for row in shards] for shards in batches]
     return [m[0] if n_devices == 1 else jax.tree.map(stack, *m) for m in merged]
 

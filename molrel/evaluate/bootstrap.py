@@ -1,193 +1,54 @@
-"""Bootstrap intervals clustered by molecule.
+"""Bootstrap intervals that are clustered by molecule.
 
-Pairs that share a molecule are not independent, so molecules are resampled and not pairs:
-the pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 1:386, 2007).
-The weight of an example is the product of the multiplicities of its molecules.
+Pairs that share a molecule are not independent, so molecules are resampled and not pairs: the
+pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 1:386-411, 2007).
+Molecules are drawn with replacement, and the weight of an example is the product of the
+multiplicities of its molecules. A molecule is the same molecule on either side.
+
+What to know when reading the intervals: noise of single pairs is counted about three times
+(Owen's theorem), so they are wider than needed where molecules hardly matter; seeds
+are resampled too, but the variance between few seeds is underestimated by (S - 1) / S; and
+examples with k molecules keep a positive weight in only 0.63^k of the cases, which makes
+replicates erratic for bags of many molecules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from molrel.evaluate.metrics import (
+    CLASSIFICATION,
     REGRESSION,
+    binary,
     classification_metrics,
-    expected_calibration_error,
+    known,
     regression_metrics,
 )
+from molrel.evaluate.weighted import Weighted, weighted_metrics
+
+NAN = float("nan")
+LEVELS = (2.5, 97.5)
+
+Thresholds = float | Sequence[float]
 
 
 class Interval(NamedTuple):
-    """A value on all data and its 95 % percentile interval."""
+    """A value with its 95 % percentile interval.
+
+    Attributes:
+      mean: the value on all data, averaged over seeds (not the mean of the replicates).
+      low, high: 2.5 % and 97.5 % percentiles of the replicates; NaN if none was defined.
+      skipped: replicates left out because the metric is not defined there (the drawn
+        molecules leave a single class, or no example).
+    """
 
     mean: float
     low: float
     high: float
-
-
-def cluster_weights(clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float64 [N], weights of the examples in one bootstrap replicate.
-
-    Args:
-      clusters: int [N, C], molecules of each example, -1 padding; a molecule in two
-        columns of one example counts once.
-      rng: random generator.
-    """
-    _, index = np.unique(clusters, return_inverse=True)
-    index = index.reshape(clusters.shape)
-    return _draw(_distinct(clusters, index), int(index.max()) + 1, rng)
-
-
-def _distinct(clusters: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Dense molecule index [N, C]; -1 where padding or equal to an earlier column."""
-    index = np.where(clusters < 0, -1, index)
-    for c in range(1, index.shape[1]):
-        repeated = (index[:, :c] == index[:, c : c + 1]).any(axis=1)
-        index[repeated, c] = -1
-    return index
-
-
-def _draw(index: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    times = np.append(np.bincount(rng.integers(0, n, n), minlength=n), 1)  # -1 picks the 1
-    return np.prod(times[index], axis=1).astype(np.float64)
-
-
-class Ranked:
-    """Labels sorted once by score, so that each replicate costs only sums.
-
-    Args:
-      labels: [N] 0 or 1.
-      scores: [N].
-    """
-
-    def __init__(self, labels: np.ndarray, scores: np.ndarray):
-        self.order = np.argsort(-scores, kind="stable")
-        sorted_scores = scores[self.order]
-        self.labels = labels[self.order]
-        self.last = np.flatnonzero(np.append(sorted_scores[1:] < sorted_scores[:-1], True))
-
-    def _sums(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cumulated weight of positives and negatives at the end of each tie."""
-        w = weight[self.order]
-        positive = np.cumsum(w * self.labels)
-        return positive[self.last], (np.cumsum(w) - positive)[self.last]
-
-    def auroc(self, weight: np.ndarray) -> float:
-        """Weighted area under the ROC curve; equals scikit-learn's with sample_weight."""
-        positive, negative = self._sums(weight)
-        if positive[-1] == 0 or negative[-1] == 0:
-            return float("nan")
-        area = np.sum(np.diff(negative, prepend=0) * (positive + np.append(0, positive[:-1])) / 2)
-        return float(area / positive[-1] / negative[-1])
-
-    def ap(self, weight: np.ndarray) -> float:
-        """Weighted average precision; equals scikit-learn's with sample_weight."""
-        positive, negative = self._sums(weight)
-        if positive[-1] == 0:
-            return float("nan")
-        total = positive + negative
-        precision = np.divide(positive, total, out=np.zeros_like(total), where=total > 0)
-        return float(np.sum(np.diff(positive, prepend=0) * precision) / positive[-1])
-
-
-def _weighted(
-    metric: str, y: np.ndarray, p: np.ndarray, w: np.ndarray, ranked: Ranked, threshold: float
-) -> float:
-    """One weighted metric, NaN where the replicate cannot define it."""
-    total = w.sum()
-    if total == 0:
-        return float("nan")
-    if metric == "auroc":
-        return ranked.auroc(w)
-    if metric == "ap":
-        return ranked.ap(w)
-    decided = p >= threshold
-    if metric == "f1":
-        hit = np.sum(w * decided * y)
-        return float(2 * hit / max(np.sum(w * decided) + np.sum(w * y), 1e-12))
-    if metric == "accuracy":
-        return float(np.sum(w * (decided == y)) / total)
-    if metric == "ece":
-        return expected_calibration_error(y, p, w)
-    if metric == "mae":
-        return float(np.sum(w * np.abs(p - y)) / total)
-    squared = np.sum(w * (p - y) ** 2)
-    if metric == "brier":
-        return float(squared / total)
-    if metric == "rmse":
-        return float(np.sqrt(squared / total))
-    mean = np.sum(w * y) / total
-    if metric == "r2":
-        spread = np.sum(w * (y - mean) ** 2)
-        return float(1 - squared / spread) if spread > 0 else float("nan")
-    ry, rp = _weighted_ranks(y, w), _weighted_ranks(p, w)  # spearman
-    ry, rp = ry - np.sum(w * ry) / total, rp - np.sum(w * rp) / total
-    scale = np.sqrt(np.sum(w * ry**2) * np.sum(w * rp**2))
-    return float(np.sum(w * ry * rp) / scale) if scale > 0 else float("nan")
-
-
-def _weighted_ranks(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Mid-ranks of x where each entry stands for w equal ones."""
-    _, group = np.unique(x, return_inverse=True)
-    size = np.bincount(group, w)
-    return (np.cumsum(size) - size / 2)[group]
-
-
-def _point(metric: str, y: np.ndarray, p: np.ndarray, threshold: float) -> float:
-    if metric in REGRESSION:
-        return regression_metrics(y, p)[metric]
-    return classification_metrics(y, p, threshold)[metric]
-
-
-def _replicate(
-    metrics: Sequence[str],
-    y: np.ndarray,
-    all_scores: Sequence[np.ndarray],
-    all_thresholds: Sequence[Sequence[float]],
-    clusters: np.ndarray,
-    replicates: int,
-    seed: int,
-) -> np.ndarray:
-    """[methods, metrics, replicates] means over resampled seeds; shared molecule weights."""
-    _, index = np.unique(clusters, return_inverse=True)
-    index = index.reshape(clusters.shape)
-    n, index = int(index.max()) + 1, _distinct(clusters, index)
-    ranked = [[Ranked(y, s) for s in scores] for scores in all_scores]
-    out = np.empty((len(all_scores), len(metrics), replicates))
-    for r in range(replicates):
-        rng = np.random.default_rng([seed, r])
-        w = _draw(index, n, rng)
-        for m, scores in enumerate(all_scores):
-            drawn = np.bincount(rng.integers(0, len(scores), len(scores)), minlength=len(scores))
-            for k, metric in enumerate(metrics):
-                values = [
-                    times * _weighted(metric, y, scores[s], w, ranked[m][s], all_thresholds[m][s])
-                    for s, times in enumerate(drawn)
-                    if times
-                ]
-                out[m, k, r] = np.sum(values) / len(scores)
-    return out
-
-
-def _interval(mean: float, values: np.ndarray) -> Interval:
-    """Percentile interval; replicates that are NaN (a single class drawn) are left out."""
-    values = values[~np.isnan(values)]
-    if not len(values) or np.isnan(mean):
-        return Interval(mean, float("nan"), float("nan"))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Interval(mean, float(low), float(high))
-
-
-def _checked(
-    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    labels = np.asarray(labels, np.float64)
-    keep = ~np.isnan(labels)
-    scores = np.atleast_2d(np.asarray(scores, np.float64))[:, keep]
-    return labels[keep], scores, np.asarray(clusters).reshape(len(labels), -1)[keep]
+    skipped: int = 0
 
 
 def intervals(
@@ -198,31 +59,60 @@ def intervals(
     *,
     replicates: int = 200,
     seed: int = 0,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Thresholds = 0.5,
 ) -> dict[str, Interval]:
     """Metrics averaged over seeds, each with an interval over molecules and seeds.
 
+    All metrics share the resampled molecules and the sorted scores.
+
     Args:
-      metrics: names out of ``metrics.CLASSIFICATION`` or ``metrics.REGRESSION``.
+      metrics: all out of ``metrics.CLASSIFICATION`` or all out of ``metrics.REGRESSION``.
       labels: [N], NaN where unknown (left out).
-      scores: [S, N], one row a seed.
-      clusters: int [N, C], molecules of each example, -1 padding.
+      scores: [S, N] (or [N]), one row a seed of the method.
+      clusters: int [N, C] (or [N]), molecules of each example; -1 where it has fewer.
       replicates: bootstrap replicates.
-      seed: of the resampling.
-      thresholds: decision threshold of each seed; 0.5 by default.
+      seed: of the resampling; the same for the same labels gives the same molecules.
+      thresholds: decision threshold, one for all or one a seed.
 
     Returns:
-      Metric -> (value on all data, 2.5 % and 97.5 % percentile).
+      Metric -> interval.
+
+    Raises:
+      RunError: a score is not finite.
+      ValueError: shapes do not fit, a metric is unknown, or an example has no molecule.
     """
-    y, p, c = _checked(labels, scores, clusters)
-    t = [0.5] * len(p) if thresholds is None else list(thresholds)
-    if not len(y):
-        return {m: Interval(*[float("nan")] * 3) for m in metrics}
-    values = _replicate(metrics, y, [p], [t], c, replicates, seed)[0]
+    _check_names(metrics)
+    data = _Data(labels, clusters, is_class=metrics[0] not in REGRESSION)
+    method = _Method(metrics, data, scores, thresholds)
+    values = np.full((replicates, len(metrics)), NAN)
+    for r, (weights, rng) in enumerate(data.replicates(replicates, seed)):
+        values[r] = method.replicate(weights, rng)
     return {
-        m: _interval(float(np.mean([_point(m, y, s, h) for s, h in zip(p, t, strict=True)])), v)
-        for m, v in zip(metrics, values, strict=True)
+        name: _interval(value, column)
+        for name, value, column in zip(metrics, method.values(), values.T, strict=True)
     }
+
+
+def clustered_interval(
+    metric: str,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    replicates: int = 200,
+    seed: int = 0,
+    threshold: Thresholds = 0.5,
+) -> Interval:
+    """One metric with its interval; see ``intervals``."""
+    return intervals(
+        [metric],
+        labels,
+        scores,
+        clusters,
+        replicates=replicates,
+        seed=seed,
+        thresholds=threshold,
+    )[metric]
 
 
 def paired_difference(
@@ -234,18 +124,126 @@ def paired_difference(
     *,
     replicates: int = 200,
     seed: int = 0,
+    thresholds: tuple[Thresholds, Thresholds] = (0.5, 0.5),
 ) -> Interval:
-    """metric(a) - metric(b) on the same examples, with the same resampled molecules.
+    """metric(a) - metric(b) on the same examples and the same resampled molecules.
 
-    Seeds of the two methods are resampled apart, since they are not paired.
+    Seeds of the two methods are resampled apart: equal numbers do not make them a pair.
 
     Args:
       metric, labels, clusters, replicates, seed: see ``intervals``.
       scores_a, scores_b: [S, N] and [S', N].
+      thresholds: of a and of b.
+
+    Returns:
+      The difference with its interval; a replicate counts only if both are defined.
+
+    Raises:
+      RunError, ValueError: see ``intervals``.
     """
-    y, a, c = _checked(labels, scores_a, clusters)
-    b = _checked(labels, scores_b, clusters)[1]
-    halves = [[0.5] * len(a), [0.5] * len(b)]
-    values = _replicate([metric], y, [a, b], halves, c, replicates, seed)[:, 0]
-    means = [np.mean([_point(metric, y, s, 0.5) for s in scores]) for scores in (a, b)]
-    return _interval(float(means[0] - means[1]), values[0] - values[1])
+    _check_names([metric])
+    data = _Data(labels, clusters, is_class=metric not in REGRESSION)
+    a = _Method([metric], data, scores_a, thresholds[0])
+    b = _Method([metric], data, scores_b, thresholds[1])
+    values = np.full(replicates, NAN)
+    for r, (weights, rng) in enumerate(data.replicates(replicates, seed)):
+        values[r] = a.replicate(weights, rng)[0] - b.replicate(weights, rng)[0]
+    return _interval(a.values()[0] - b.values()[0], values)
+
+
+class _Data:
+    """Labels and molecules of the labelled examples; draws the weights of replicates."""
+
+    def __init__(self, labels: np.ndarray, clusters: np.ndarray, *, is_class: bool):
+        labels = np.asarray(labels, np.float64)
+        clusters = np.asarray(clusters)
+        if labels.ndim != 1 or len(clusters) != len(labels):
+            raise ValueError(f"labels {labels.shape} and clusters {clusters.shape} do not fit")
+        self.keep = ~np.isnan(labels)
+        self.labels = binary(labels[self.keep]) if is_class else labels[self.keep]
+        clusters = clusters.reshape(len(labels), -1)[self.keep]
+        if (clusters < 0).all(axis=1).any():
+            raise ValueError("an example has no molecule")
+        molecules, index = np.unique(clusters, return_inverse=True)
+        present = molecules >= 0
+        self.n_molecules = int(present.sum())
+        index = index.reshape(clusters.shape) - int((~present).sum())
+        self.columns = _distinct(np.where(clusters < 0, self.n_molecules, index), self.n_molecules)
+
+    def replicates(self, count: int, seed: int) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
+        """Weights float64 [n] of each replicate, and the generator to draw seeds with."""
+        n = self.n_molecules
+        for r in range(count if n else 0):
+            rng = np.random.default_rng([seed, r])
+            times = np.append(np.bincount(rng.integers(0, n, n), minlength=n), 1)
+            times = times.astype(np.float64)
+            weights = times[self.columns[0]]
+            for column in self.columns[1:]:
+                weights *= times[column]
+            yield weights, rng
+
+
+def _distinct(index: np.ndarray, blank: int) -> list[np.ndarray]:
+    """Columns of int index [n, C], a molecule that repeats within its row made blank."""
+    index = np.sort(index, axis=1)
+    index[:, 1:][index[:, 1:] == index[:, :-1]] = blank
+    return [np.ascontiguousarray(column) for column in index.T]
+
+
+class _Method:
+    """One method's scores on the data, ready for replicates."""
+
+    def __init__(
+        self,
+        metrics: Sequence[str],
+        data: _Data,
+        scores: np.ndarray,
+        thresholds: Thresholds,
+    ):
+        scores = np.atleast_2d(np.asarray(scores, np.float64))
+        if scores.ndim != 2 or scores.shape[1] != len(data.keep):
+            raise ValueError(f"scores {scores.shape} must be [seeds, {len(data.keep)}]")
+        self.metrics, self.labels, self.scores = (
+            metrics,
+            data.labels,
+            scores[:, data.keep],
+        )
+        self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(scores))
+        self.seeds: list[Weighted] = []
+        for row, threshold in zip(self.scores, self.thresholds, strict=True):
+            known(self.labels, row)
+            self.seeds.append(weighted_metrics(metrics, self.labels, row, float(threshold)))
+
+    def values(self) -> np.ndarray:
+        """Metrics [k] on all data, averaged over seeds."""
+        rows = []
+        for row, threshold in zip(self.scores, self.thresholds, strict=True):
+            if self.metrics[0] in REGRESSION:
+                found = regression_metrics(self.labels, row)
+            else:
+                found = classification_metrics(self.labels, row, float(threshold))
+            rows.append([found[name] for name in self.metrics])
+        return np.mean(rows, axis=0)
+
+    def replicate(self, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Metrics [k] under the weights, averaged over seeds drawn with replacement."""
+        n = len(self.seeds)
+        times = np.bincount(rng.integers(0, n, n), minlength=n)
+        total = np.zeros(len(self.metrics))
+        for seed in np.flatnonzero(times):
+            total += times[seed] * np.array([*self.seeds[seed](weights).values()])
+        return total / n
+
+
+def _check_names(metrics: Sequence[str]) -> None:
+    if not metrics or not (set(metrics) <= set(CLASSIFICATION) or set(metrics) <= set(REGRESSION)):
+        raise ValueError(f"metrics must be out of {CLASSIFICATION} or out of {REGRESSION}")
+
+
+def _interval(value: float, replicates: np.ndarray) -> Interval:
+    defined = replicates[~np.isnan(replicates)]
+    skipped = len(replicates) - len(defined)
+    if not len(defined) or np.isnan(value):
+        return Interval(float(value), NAN, NAN, skipped)
+    low, high = np.percentile(defined, LEVELS)
+    return Interval(float(value), float(low), float(high), skipped)

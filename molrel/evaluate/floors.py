@@ -1,46 +1,91 @@
-"""Floors: predictors that learn nothing of molecules, to stand in every table."""
+"""Floors: predictors that look at no molecule's structure, to stand in every table.
+
+What a data set's base rate or its memory of the source already explains is no merit of a
+model. The floor of AUROC is 0.5 and that of average precision is the prevalence.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from molrel.errors import InputError
 
-def pair_keys(pairs: np.ndarray) -> np.ndarray:
-    """int64 [N], equal for pairs of the same molecules in either order."""
-    low, high = pairs.min(axis=1).astype(np.int64), pairs.max(axis=1).astype(np.int64)
-    return low << 32 | high
+PREFIX = "floor: "
+
+
+def prevalence(source_labels: np.ndarray, n_target: int) -> np.ndarray:
+    """float64 [n_target], the mean known label of the source, for every example.
+
+    For regression it is the mean that R2 compares with.
+
+    Raises:
+      InputError: no source label is known.
+    """
+    known = ~np.isnan(source_labels)
+    if not known.any():
+        raise InputError("the source has no labelled example to take the base rate of")
+    return np.full(n_target, np.mean(source_labels[known], dtype=np.float64))
+
+
+def all_positive(n_target: int) -> np.ndarray:
+    """float64 [n_target] ones: its F1 is what agreeing to everything earns."""
+    return np.ones(n_target)
 
 
 def source_label_copier(
-    source_pairs: np.ndarray, source_labels: np.ndarray, target_pairs: np.ndarray
+    source_pairs: np.ndarray,
+    source_labels: np.ndarray,
+    target_pairs: np.ndarray,
+    fallback: float | None = None,
 ) -> np.ndarray:
-    """The source's label of the same pair, and its prevalence where it has none.
+    """The source's label of the same pair, where it has one.
 
     Args:
-      source_pairs, target_pairs: int [n, 2] and [m, 2] in one id space, unordered.
-      source_labels: [n]; a pair that occurs repeatedly counts with its mean label.
+      source_pairs, target_pairs: int [n, 2] and [m, 2] molecules in one id space (at least
+        0), without order; one column for properties of single molecules.
+      source_labels: [n], NaN where unknown (left out); a pair that occurs more than once
+        counts with its mean label.
+      fallback: score of pairs that the source does not know; its prevalence by default.
 
     Returns:
-      float64 [m] probabilities.
+      float64 [m].
+
+    Raises:
+      InputError: no source label is known.
     """
-    keys, index = np.unique(pair_keys(source_pairs), return_inverse=True)
-    mean = np.bincount(index, source_labels) / np.bincount(index)
-    wanted = pair_keys(target_pairs)
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, mean[place], np.mean(source_labels))
+    if fallback is None:
+        fallback = float(prevalence(source_labels, 1)[0])
+    known = ~np.isnan(source_labels)
+    source, target = _unordered(source_pairs[known]), _unordered(target_pairs)
+    both = np.concatenate([source, target])
+    n_relations, relation = 0, np.zeros(0, np.int64)
+    if len(both):
+        unique, relation = np.unique(both, axis=0, return_inverse=True)
+        n_relations, relation = len(unique), relation.reshape(-1)
+    of_source, of_target = relation[: len(source)], relation[len(source) :]
+    count = np.bincount(of_source, minlength=n_relations)
+    total = np.bincount(of_source, source_labels[known].astype(np.float64), n_relations)
+    mean = np.divide(total, count, out=np.full(n_relations, fallback), where=count > 0)
+    return mean[of_target]
+
+
+def _unordered(pairs: np.ndarray) -> np.ndarray:
+    return np.sort(np.asarray(pairs, np.int64), axis=1)
 
 
 def floor_scores(
     source_pairs: np.ndarray, source_labels: np.ndarray, target_pairs: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Scores [m] of every floor: the source's prevalence, all positive, the label copier."""
+    """Scores of every floor of a binary task; see ``source_label_copier`` for arguments.
+
+    Returns:
+      Name as printed in reports, starting with ``PREFIX`` -> float64 [m] probabilities.
+    """
     m = len(target_pairs)
-    floors = {
-        "floor: prevalence": np.full(m, float(np.mean(source_labels))),
-        "floor: all positive": np.ones(m),
-    }
-    if source_pairs.shape[1] == 2:
-        floors["floor: source-label copier"] = source_label_copier(
+    return {
+        f"{PREFIX}prevalence": prevalence(source_labels, m),
+        f"{PREFIX}all positive": all_positive(m),
+        f"{PREFIX}source-label copier": source_label_copier(
             source_pairs, source_labels, target_pairs
-        )
-    return floors
+        ),
+    }

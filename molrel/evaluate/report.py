@@ -1,10 +1,11 @@
-"""Predictions to rows of a report, and the report as JSON and Markdown."""
+"""From predictions to the rows of a report, and what a run leaves: CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,33 @@ import pandas as pd
 
 from molrel.data.types import Task
 from molrel.errors import RunError
-from molrel.evaluate.bootstrap import intervals
+from molrel.evaluate.bootstrap import Thresholds, intervals
+from molrel.evaluate.markdown import SPLITS, markdown_table, report_markdown
 from molrel.evaluate.metrics import CLASSIFICATION, REGRESSION
 
-SPLITS = ("target", "source-test", "source-valid")
+__all__ = [
+    "evaluate_predictions",
+    "markdown_table",
+    "molecule_ids",
+    "seed_scores",
+    "write_predictions",
+    "write_report",
+]
+
+
+def score_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns score_0, score_1, ... of a predictions frame, in the order of the seeds."""
+    names = [c for c in frame.columns if c.startswith("score_") and c[6:].isdigit()]
+    return sorted(names, key=lambda name: int(name[6:]))
 
 
 def seed_scores(frame: pd.DataFrame) -> np.ndarray:
-    """float64 [S, N], the columns score_0, score_1, ... of a predictions frame."""
-    names = [c for c in frame.columns if c.startswith("score_")]
-    return frame[names].to_numpy(np.float64).T
+    """float64 [S, N], the scores of every seed in a predictions frame."""
+    return frame[score_columns(frame)].to_numpy(np.float64).T
 
 
 def molecule_ids(frame: pd.DataFrame) -> np.ndarray:
-    """int [N, C], the columns molecule_a, molecule_b of a predictions frame."""
+    """int64 [N, C], the columns molecule_a and (for pairs) molecule_b of a frame."""
     return frame[[c for c in ("molecule_a", "molecule_b") if c in frame]].to_numpy(np.int64)
 
 
@@ -36,140 +50,94 @@ def evaluate_predictions(
     method: str,
     setting: str,
     task: Task,
-    thresholds: Sequence[float],
+    thresholds: Thresholds = 0.5,
     replicates: int = 200,
 ) -> list[dict[str, Any]]:
     """Rows of the report for every split and stratum of one method's predictions.
 
     Args:
-      frame: columns molecule_a (and _b), label, split, stratum, score_0 ...
-      method, setting: names for the rows.
-      task: classification or regression metrics.
-      thresholds: decision threshold of each seed.
+      frame: one row an example, with the columns ``molecule_a``, ``molecule_b`` (int ids; the
+        latter not for one-sided data), ``label`` (NaN where unknown), ``split``
+        ("source-valid", "source-test" or "target"), ``stratum`` and one ``score_i`` a seed.
+      method, setting: names that the rows carry.
+      task: regression or classification metrics.
+      thresholds: decision threshold, one for all seeds or one each.
       replicates: of the bootstrap.
+
+    Returns:
+      Dicts with the keys method, setting, split, stratum, metric, mean, low, high, n_seeds,
+      n_examples (with a label), prevalence (mean label; None for regression) and skipped
+      (replicates in which the metric was not defined). Stratum "all" comes first.
 
     Raises:
       RunError: a score is not finite.
     """
-    finite = np.isfinite(seed_scores(frame)).all(axis=0)
-    if not finite.all():
-        raise RunError(f"{method}: the score of row {int(np.argmin(finite))} is not finite")
-    metrics = REGRESSION if task.kind == "regression" else CLASSIFICATION
-    rows = []
-    for split in (s for s in SPLITS if (frame["split"] == s).any()):
-        part = frame[(frame["split"] == split) & frame["label"].notna()]
-        strata = sorted(part["stratum"].unique())
-        for stratum in ["all", *strata] if len(strata) > 1 else ["all"]:
-            chosen = part if stratum == "all" else part[part["stratum"] == stratum]
-            if not len(chosen):
-                continue
-            found = intervals(
-                metrics,
-                chosen["label"].to_numpy(),
-                seed_scores(chosen),
-                molecule_ids(chosen),
-                replicates=replicates,
-                thresholds=thresholds,
-            )
-            rows += [
-                {
-                    "method": method,
-                    "setting": setting,
-                    "split": split,
-                    "stratum": stratum,
-                    "metric": metric,
-                    "mean": interval.mean,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "n_seeds": len(thresholds),
-                    "n_examples": len(chosen),
-                    "prevalence": float(chosen["label"].mean()),
-                }
-                for metric, interval in found.items()
-            ]
+    check_scores(frame, method)
+    regression = task.kind == "regression"
+    metrics = REGRESSION if regression else CLASSIFICATION
+    rows: list[dict[str, Any]] = []
+    for split in SPLITS:
+        part = frame.loc[frame["split"] == split].dropna(subset=["label"])
+        found: dict[str, Any] = {}
+        for stratum in ["all", *sorted(set(part["stratum"]))] if len(part) else []:
+            chosen = part if stratum == "all" else part.loc[part["stratum"] == stratum]
+            labels = chosen["label"].to_numpy(np.float64)
+            # A stratum that holds every example is not resampled twice.
+            if stratum == "all" or len(chosen) < len(part):
+                found = intervals(
+                    metrics,
+                    labels,
+                    seed_scores(chosen),
+                    molecule_ids(chosen),
+                    replicates=replicates,
+                    thresholds=thresholds,
+                )
+            common = {
+                "n_seeds": len(score_columns(frame)),
+                "n_examples": len(chosen),
+                "prevalence": None if regression else float(labels.mean()),
+            }
+            for metric, interval in found.items():
+                rows.append(
+                    {
+                        "method": method,
+                        "setting": setting,
+                        "split": split,
+                        "stratum": stratum,
+                        "metric": metric,
+                        "mean": interval.mean,
+                        "low": interval.low,
+                        "high": interval.high,
+                        **common,
+                        "skipped": interval.skipped,
+                    }
+                )
     return rows
 
 
+def check_scores(frame: pd.DataFrame, method: str) -> None:
+    """Raises RunError, naming the first row and seed whose score is not finite."""
+    finite = np.isfinite(seed_scores(frame)).T
+    if finite.all():
+        return
+    row, seed = (int(i) for i in np.argwhere(~finite)[0])
+    column = score_columns(frame)[seed]
+    names = ("split", "smiles_a", "smiles_b", "molecule_a", "molecule_b")
+    about = ", ".join(f"{n} {frame[n].iloc[row]}" for n in names if n in frame)
+    raise RunError(
+        f"{method}: {column} of row {row} is {frame[column].iloc[row]} ({about}); "
+        f"{int((~finite).any(axis=1).sum())} of {len(frame)} rows have a score that is not finite"
+    )
+
+
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:
-    """Writes predictions.csv whole or not at all, six significant digits."""
-    temporary = path.with_name(path.name + ".tmp")
-    frame.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(path)
+    """Writes a predictions frame as CSV, whole or not at all, to six significant digits.
 
-
-def markdown_table(rows: Iterable[dict[str, Any]]) -> str:
-    """A Markdown table of dicts with the same keys."""
-    rows = list(rows)
-    if not rows:
-        return "(none)\n"
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    for row in rows:
-        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if math.isnan(row["mean"]):
-        return "n/a"
-    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-
-
-def metrics_table(rows: Sequence[dict[str, Any]], split: str, stratum: str) -> list[dict[str, Any]]:
-    """One line a method, one column a metric, for one split and stratum."""
-    chosen = [r for r in rows if r["split"] == split and r["stratum"] == stratum]
-    plain = [r for r in chosen if not r["metric"].endswith("difference")]
-    names = list(dict.fromkeys(r["metric"] for r in plain))
-    table = []
-    for method in dict.fromkeys(r["method"] for r in plain):
-        cells = {r["metric"]: _cell(r) for r in plain if r["method"] == method}
-        table.append({"method": method, **{n: cells.get(n, "") for n in names}})
-    return table
-
-
-def report_markdown(
-    rows: Sequence[dict[str, Any]],
-    *,
-    title: str,
-    notes: Sequence[str],
-    overlap: dict | None,
-    discrepancy: Sequence[dict[str, Any]] | None,
-    rejected: dict[str, int],
-    cost: dict[str, float],
-) -> str:
-    """The report as Markdown; see ``write_report``."""
-    out = [f"# {title}\n"]
-    for split in (s for s in SPLITS if any(r["split"] == s for r in rows)):
-        of_split = [r for r in rows if r["split"] == split]
-        for stratum in dict.fromkeys(r["stratum"] for r in of_split):
-            first = next(r for r in of_split if r["stratum"] == stratum)
-            out.append(
-                f"## {split}, {stratum}\n\n{first['n_examples']:,} examples, mean label "
-                f"{first['prevalence']:.3f}. Mean over seeds with 95 % interval, bootstrap "
-                "clustered by molecule.\n"
-            )
-            out.append(markdown_table(metrics_table(rows, split, stratum)))
-    paired = [r for r in rows if r["metric"].endswith("difference")]
-    if paired:
-        lines = [
-            {"comparison": r["method"], "metric": r["metric"], "difference": _cell(r)}
-            for r in paired
-        ]
-        out += ["## Paired differences on the target\n", markdown_table(lines)]
-    if discrepancy:
-        out += [
-            "## Substructure discrepancy (Jensen-Shannon, bits) against its permutation null\n",
-            markdown_table(discrepancy),
-        ]
-    if overlap:
-        out += [
-            "## Overlap of the domains\n",
-            markdown_table({"what": k, "count": v} for k, v in overlap.items()),
-        ]
-    out += ["## Rejected rows\n", markdown_table({"reason": k, "rows": v} for k, v in rejected.items())]
-    out += ["## Cost\n", markdown_table({"what": k, "value": v} for k, v in cost.items())]
-    out += ["## Notes\n", *(f"- {note}" for note in notes), ""]
-    return "\n".join(part for part in out if part != "")
+    Raises:
+      RunError: a score is not finite, or the file cannot be written.
+    """
+    check_scores(frame, path.name)
+    _write(path, frame.to_csv(index=False, float_format="%.6g"))
 
 
 def write_report(
@@ -178,22 +146,29 @@ def write_report(
     *,
     title: str,
     notes: Sequence[str],
-    overlap: dict | None,
+    overlap: dict[str, Any] | None,
     discrepancy: Sequence[dict[str, Any]] | None,
     rejected: dict[str, int],
     cost: dict[str, float],
 ) -> None:
-    """Writes report.json (for machines) and report.md (for people), each atomically.
+    """Writes report.json (for machines) and report.md (for people), each whole or not at all.
 
     Args:
       folder: of the run.
-      rows: of ``evaluate_predictions`` and paired differences.
-      title, notes: text of the report.
-      overlap: what the domains share; discrepancy: its table.
-      rejected: reason -> number of rows set aside.
-      cost: seconds, memory, parameters.
+      rows: of ``evaluate_predictions``, the main method first; rows whose metric ends in
+        " difference" are paired differences, "a minus b".
+      title: first line of the report.
+      notes: sentences to print (how labels arose, what is not comparable).
+      overlap: counts of what the domains share, possibly nested.
+      discrepancy: rows of the discrepancy table, all with the same keys.
+      rejected: reason -> number of rows of the input set aside.
+      cost: seconds, compile_seconds, peak_memory_mb, n_parameters, ...
+
+    Raises:
+      RunError: a file cannot be written.
     """
     values = {
+        "title": title,
         "rows": list(rows),
         "overlap": overlap,
         "discrepancy": list(discrepancy) if discrepancy else None,
@@ -201,8 +176,7 @@ def write_report(
         "cost": cost,
         "notes": list(notes),
     }
-    text = json.dumps(_plain(values), indent=1, allow_nan=False) + "\n"
-    markdown = report_markdown(
+    text = report_markdown(
         rows,
         title=title,
         notes=notes,
@@ -211,17 +185,28 @@ def write_report(
         rejected=rejected,
         cost=cost,
     )
-    for name, content in (("report.json", text), ("report.md", markdown)):
-        temporary = folder / f"{name}.tmp"
-        temporary.write_text(content)
-        temporary.replace(folder / name)
+    _write(folder / "report.json", json.dumps(_plain(values), indent=1, allow_nan=False) + "\n")
+    _write(folder / "report.md", text)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replaces a file in one step, so that a run that is killed leaves the old one or none."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _plain(value: Any) -> Any:
-    """JSON without NaN: not-a-number becomes null, NumPy scalars become numbers."""
+    """The value for JSON: not-a-number and infinity become null, NumPy's types Python's."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | np.ndarray):
         return [_plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()

@@ -46,7 +46,7 @@ from molrel.nn.relation import (
     side_mean,
     side_tokens,
 )
-from molrel.nn.vision import PICTURE_ENCODERS, sample_map
+from molrel.nn.vision import PICTURE_ENCODERS, augment, sample_map
 
 Weighting = Literal["uniform", "up", "down", "signed", "shuffled"]
 Branches = Literal["both", "graph", "picture"]
@@ -92,6 +92,8 @@ class DisTransConfig:
     """Molecules in each domain that must have a functional group for it to be aligned."""
     dropout: float = 0.0
     """On the pair features."""
+    augment: bool = False
+    """Turn and mirror the pictures at random while training."""
     bfloat16: bool = False
     """Compute matrix products in bfloat16 (accelerators); parameters stay float32."""
 
@@ -293,6 +295,10 @@ def _loss(network, constants, kind, params, state, batch: Batch, key, progress, 
     """Sum of all terms, each this device's share; the order follows the module's sketch."""
     c, w = network.config, network.config.weights
     m = batch.molecules
+    dropout_key, augment_key = jax.random.split(key)
+    if c.augment and m.pictures is not None:
+        pictures, positions = augment(augment_key, m.pictures, m.positions, m.node_molecule)
+        m = m.replace(pictures=pictures, positions=positions)
     encoded = network.apply({"params": params}, m, method="encode")
     z_ab, logits = network.apply(
         {"params": params},
@@ -300,7 +306,7 @@ def _loss(network, constants, kind, params, state, batch: Batch, key, progress, 
         batch.sides,
         dropout=c.dropout > 0,
         method="relate",
-        rngs={"dropout": key},
+        rngs={"dropout": dropout_key},
     )
     in_source, in_target = batch.in_domain(0), batch.in_domain(1)
     labelled = {"labels": batch.labels, "mask": in_source > 0, "weight": batch.weight}

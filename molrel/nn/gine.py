@@ -36,6 +36,7 @@ def aggregate(
     m = molecules
     if message_path == "segments":
         g = m.graph
+        assert g.senders is not None and g.receivers is not None
         return ops.sum_bonds(
             h, embed_bonds(g.edges), g.senders, g.receivers, m.edge_mask, relu=relu
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -135,7 +136,7 @@ def train(
         pending.clear()
         plain = jax.device_get((state.params, state.state))
         validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
-        run = _keep_best(run.replace(train=state), plain, validations, step + 1)
+        run = _keep_best(dataclasses.replace(run, train=state), plain, validations, step + 1)
         log.write(step + 1, last, validations)
         checkpoints.save(step + 1, run)
         bar.set_postfix(loss=f"{np.mean(last['total']):.4f}")
@@ -175,7 +176,8 @@ def _keep_best(run: RunState, plain: Any, validations: list[dict[str, float]], s
         old = np.asarray(old)
         return jnp.asarray(np.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old))
 
-    return run.replace(
+    return dataclasses.replace(
+        run,
         best_params=jax.tree.map(pick, plain[0], run.best_params),
         best_state=jax.tree.map(pick, plain[1], run.best_state),
         best_value=pick(value, run.best_value),
@@ -200,7 +202,7 @@ def _check_finite(
         # A single term that broke is named before the sums that it broke in turn.
         name = next((n for n in bad if n not in ("total", "gradient_norm")), bad[0])
         seed = seeds[int(np.flatnonzero(~np.isfinite(values[name]))[0])]
-        batch = [molecules[i] for i in sampler.examples(seed, step).molecules()]
+        batch = [molecules[int(i)] for i in sampler.examples(seed, step).molecules()]
         path = folder / "failed_batch.txt"
         path.write_text("\n".join(batch) + "\n")
         raise RunError(

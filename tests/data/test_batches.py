@@ -113,9 +113,7 @@ def test_balance_redraws_negatives_each_epoch():
 def test_splitting_drops_nothing_and_keeps_one_shape(n_source, n_devices, step):
     sampler = Sampler(pairs(60), pairs(20, 1, 3), n_source=n_source, n_target=3)
     small = Budget(8, *[150] * 5)
-    batches = step_batches(
-        sampler, SIZES, small, seeds=(0, 1), step=step, n_devices=n_devices
-    )
+    batches = step_batches(sampler, SIZES, small, seeds=(0, 1), step=step, n_devices=n_devices)
     shapes = {tuple(x.shape for x in jax.tree.leaves(b)) for b in batches}
     assert len(shapes) == 1
     assert sum(int(b.mask.sum()) for b in batches) == 2 * (n_source + 3)
@@ -149,8 +147,9 @@ def test_budget_holds_its_samples_and_never_exceeds_the_worst_case():
 
 
 def test_concatenate_keeps_bags():
-    a = Examples((Bag(np.array([1, 2]), np.array([0, 2])),), np.ones((1, 1)), np.zeros(1), np.ones(1))
-    b = Examples((Bag(np.array([5]), np.array([0, 1])),), np.ones((1, 1)), np.ones(1), np.ones(1))
+    one, zero = np.ones(1), np.zeros(1)
+    a = Examples((Bag(np.array([1, 2]), np.array([0, 2])),), np.ones((1, 1)), zero, one)
+    b = Examples((Bag(np.array([5]), np.array([0, 1])),), np.ones((1, 1)), one, one)
     joined = concatenate([a, b])
     assert joined.sides[0].ids.tolist() == [1, 2, 5]
     assert joined.sides[0].offsets.tolist() == [0, 2, 3]

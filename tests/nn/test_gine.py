@@ -51,9 +51,7 @@ def test_order_of_molecules_only_permutes_the_rows(params):
 
 def test_both_message_paths_agree(params):
     batch = make_batch(TABLE, IDS, spare=2)
-    np.testing.assert_allclose(
-        loss(params, batch), loss(params, batch, "segments"), rtol=1e-5
-    )
+    np.testing.assert_allclose(loss(params, batch), loss(params, batch, "segments"), rtol=1e-5)
 
 
 def test_bfloat16_keeps_parameters_in_float32():

@@ -39,7 +39,8 @@ def test_cross_attention_matches_a_loop():
             ]
             weight = np.exp(np.array(cos) / 0.5)
             weight /= weight.sum()
-            rows.append(np.asarray(a[p, t]) * sum(w * np.asarray(o) for w, o in zip(weight, others)))
+            mixed = sum(w * np.asarray(o) for w, o in zip(weight, others))
+            rows.append(np.asarray(a[p, t]) * mixed)
         np.testing.assert_allclose(got[p], np.mean(rows, axis=0), atol=1e-5)
 
 

@@ -1,6 +1,6 @@
 """Run in a process of its own with 8 emulated devices: prints the worst differences.
 
-    python device_check.py ragged|empty|seeds
+python device_check.py ragged|empty|seeds
 """
 
 import json

@@ -22,10 +22,7 @@ def setup(seeds=(0, 1), **kwargs):
         return step_batches(sampler, sizes, budget, seeds=seeds, step=step)[0]
 
     states = stack(
-        [
-            init_state(method, OPTIMISER, table, unstack(batch(0), 0), jnp.asarray(s))
-            for s in seeds
-        ]
+        [init_state(method, OPTIMISER, table, unstack(batch(0), 0), jnp.asarray(s)) for s in seeds]
     )
     return method, table, batch, states
 
@@ -45,9 +42,7 @@ def test_vmapped_seeds_equal_looped_seeds():
 
 def test_step_is_traced_once_over_ragged_batches():
     method, table, batch, states = setup((0,))
-    traced = chex.assert_max_traces(
-        make_step(method, OPTIMISER, steps=10), n=1
-    )
+    traced = chex.assert_max_traces(make_step(method, OPTIMISER, steps=10), n=1)
     step = jax.jit(traced)
     state = unstack(states, 0)
     for number in range(6):
@@ -58,9 +53,7 @@ def test_step_is_traced_once_over_ragged_batches():
 def test_loss_falls_on_a_fixed_batch():
     method, table, batch, states = setup((0,))
     step = compile_step(method, optax.adamw(3e-3), steps=100, mode="vmap")
-    states = states.replace(
-        opt_state=jax.vmap(optax.adamw(3e-3).init)(states.params)
-    )
+    states = states.replace(opt_state=jax.vmap(optax.adamw(3e-3).init)(states.params))
     fixed, values = batch(0), []
     for _ in range(60):
         states, terms = step(states, table, fixed)
@@ -80,7 +73,7 @@ def test_padding_of_the_batch_changes_neither_loss_nor_gradient():
         if not results:
             variables = method.init(jax.random.key(0), gathered)
 
-        def value(params, gathered=gathered):
+        def value(params, variables=variables, gathered=gathered):
             return method.loss(params, variables.state, gathered, jax.random.key(1), 0.5)[0]
 
         results.append(jax.value_and_grad(value)(variables.params))

@@ -1,0 +1,47 @@
+# make demo   environment, training with and without adaptation on the built-in data, report
+# make test   environment, lint, types, import contracts, tests
+# make lint   the same without the tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install -qq
+BASELINE := runs/source_only
+DEMO := runs/demo
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/run.stamp
+	rm -rf $(BASELINE) $(DEMO)
+	$(BIN)/molrel train configs/source_only_mixtures.py --out $(BASELINE)
+	$(BIN)/molrel train configs/distrans_mixtures.py --out $(DEMO) --compare $(BASELINE)
+
+test: lint
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# What a run needs, and what the tests need on top of it; each is installed again when one of
+# the files that it is made from changes.
+$(VENV)/run.stamp: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
+	  echo "molrel needs Python 3.11 or 3.12, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+	  echo "Name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@echo "Installing the environment into $(VENV) (about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	@echo "Installing the tools for tests"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,42 @@
+"""What holds for every test: strict shapes, kept compilations, public data only where it is."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+
+from molrel.memory import compilation_cache_folder, enable_compilation_cache
+
+# Processes that tests start read the environment; this one has imported JAX already.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache_folder()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+enable_compilation_cache(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+# Adding [n] to [n, 1] is nearly always a mistake, and a silent one.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A first call may compile for seconds. In CI the same examples are tried every time, so that a
+# failure is due to the change under test.
+settings.register_profile(
+    "molrel",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("molrel")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests that need public data where no folder has any; they count as skipped."""
+    from molrel.data.catalog import data_folders
+
+    if any(folder.is_dir() for folder in data_folders()):
+        return
+    missing = pytest.mark.skip(reason="the public data sets are not here (see MOLREL_DATA)")
+    for item in items:
+        if item.get_closest_marker("staged"):
+            item.add_marker(missing)
