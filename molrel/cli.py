@@ -67,8 +67,10 @@ class Evaluate:
     """Address or CSV file; default: the predictions of the run itself."""
     split: str | None = None
     """Only this stratum, such as new-new."""
-    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
-    label_column: str = "label"
+    smiles_columns: tuple[str, ...] | None = None
+    """Columns of a CSV file that hold the molecules; default: those of the run's config."""
+    label_column: str | None = None
+    """Column of a CSV file that holds the label; default: that of the run's config."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Predict:
     """CSV file."""
     output: Path
     """CSV file with score, spread and error added."""
-    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    smiles_columns: tuple[str, ...] | None = None
+    """Columns that hold the molecules; default: those of the run's config."""
 
 
 DATA_COMMANDS = {
@@ -123,8 +126,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"molrel: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"molrel: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"molrel: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+    except SystemExit as stop:  # of tyro, which has printed what is wrong with a flag
+        return int(stop.code or 0)
     except KeyboardInterrupt:
         print("molrel: stopped; --resume continues from the last checkpoint", file=sys.stderr)
         return 130
@@ -160,10 +166,11 @@ def _train(arguments: list[str]) -> int:
     else:
         raise InputError("molrel train needs a config file", remedy="See configs/")
 
+    rest = [_long_name(argument) for argument in rest]
+    given = {argument.partition("=")[0] for argument in rest}
     # A user's own source has no business with the config's target, unless one is named.
-    if "--data" in rest and "--target" not in rest:
+    if "--data.source" in given and "--data.target" not in given:
         rest = [*rest, "--data.target", "None"]
-    rest = [ALIASES.get(argument, argument) for argument in rest]
     flags = tyro.cli(
         TrainCommand,
         args=rest,
@@ -175,6 +182,12 @@ def _train(arguments: list[str]) -> int:
 
     run(flags.experiment, flags.out, resume=flags.resume, compare=flags.compare)
     return 0
+
+
+def _long_name(argument: str) -> str:
+    """A flag's full name in place of its short one, in both ``--flag value`` and ``--flag=value``."""
+    name, equals, value = argument.partition("=")
+    return ALIASES.get(name, name) + equals + value
 
 
 def _evaluate(arguments: list[str]) -> int:
@@ -209,5 +222,15 @@ def _data(arguments: list[str]) -> int:
     flags = tyro.cli(command, args=arguments[1:], prog=f"molrel data {arguments[0]}")
     from molrel import data_commands
 
-    data_commands.execute(flags)
+    match flags:
+        case DataList():
+            data_commands.list_sets()
+        case DataInfo(name):
+            data_commands.info(name)
+        case DataFetch(name, folder):
+            data_commands.fetch(name, folder)
+        case DataOverlap(source, target):
+            data_commands.print_overlap(source, target)
+        case DataDiscrepancy(source, target):
+            data_commands.print_discrepancy(source, target)
     return 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
+import re
+import traceback
 import types
 import typing
 from dataclasses import dataclass, field
@@ -81,15 +84,85 @@ def load_config_file(path: Path) -> Experiment:
         raise InputError("no such config file", path=path, remedy=f"Files there: {nearby}")
     namespace: dict[str, Any] = {"__file__": str(path), "__name__": "molrel_config"}
     try:
-        exec(compile(path.read_text(), str(path), "exec"), namespace)
+        exec(compile(path.read_bytes(), str(path), "exec"), namespace)
+        if "get_config" not in namespace:
+            raise InputError("defines no get_config()", path=path)
         config = namespace["get_config"]()
-    except KeyError as error:
-        raise InputError("defines no get_config()", path=path) from error
-    except (TypeError, SyntaxError) as error:
-        raise InputError(f"{error}", path=path, remedy="See molrel/config.py for fields") from error
+    except InputError:
+        raise
+    except Exception as error:  # a config file is a program: anything may go wrong in it
+        raise InputError(
+            f"{type(error).__name__}: {error}",
+            path=path,
+            row=_line_in(path, error),
+            remedy=_nearest_field(str(error)),
+        ) from error
     if not isinstance(config, Experiment):
         raise InputError("get_config() must return a molrel.config.Experiment", path=path)
     return config
+
+
+def _line_in(path: Path, error: Exception) -> int | None:
+    """Line of the config file that an error arose from."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+
+
+def _nearest_field(message: str) -> str | None:
+    """What to do about a keyword that some dataclass of the config does not have."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message)
+    sections = {
+        hint.__name__: hint
+        for cls in (Experiment, DisTransConfig)
+        for hint in (cls, *typing.get_type_hints(cls).values())
+        if dataclasses.is_dataclass(hint)
+    }
+    if not found or found[1] not in sections:
+        return None
+    return _suggest(found[2], {f.name for f in dataclasses.fields(sections[found[1]])})
+
+
+def _suggest(name: str, known: set[str], prefix: str = "") -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean {prefix + near[0]!r}?" if near else f"Fields: {sorted(known)}"
+
+
+def check(experiment: Experiment) -> Experiment:
+    """The experiment itself, if its values can be trained with.
+
+    Raises:
+      InputError: names the first field that cannot be what it is.
+    """
+    train, optimiser, method = experiment.train, experiment.optimiser, experiment.method
+    seeds = experiment.seeds
+    rules = {
+        "seeds": (
+            seeds,
+            len(set(seeds)) == len(seeds) > 0 and all(0 <= s < 2**31 for s in seeds),
+            "different numbers from 0 to 2147483647",
+        ),
+        "train.steps": (train.steps, train.steps >= 1, "at least 1"),
+        "train.evaluate_every": (train.evaluate_every, train.evaluate_every >= 1, "at least 1"),
+        "train.source_examples": (train.source_examples, train.source_examples >= 1, "at least 1"),
+        "train.target_examples": (train.target_examples, train.target_examples >= 0, "at least 0"),
+        "train.valid_examples": (train.valid_examples, train.valid_examples >= 1, "at least 1"),
+        "train.replicates": (train.replicates, train.replicates >= 0, "at least 0"),
+        "train.devices": (train.devices, train.devices >= 0, "at least 0"),
+        "optimiser.learning_rate": (
+            optimiser.learning_rate,
+            0 <= optimiser.learning_rate < math.inf,
+            "a finite number that is not negative",
+        ),
+        "optimiser.warmup": (optimiser.warmup, 0 <= optimiser.warmup <= 1, "from 0 to 1"),
+        "method.width": (method.width, method.width >= 1, "at least 1"),
+        "method.depth": (method.depth, method.depth >= 1, "at least 1"),
+    }
+    for name, (value, good, wanted) in rules.items():
+        if not good:
+            raise InputError(f"config field {name!r} is {value!r}, but must be {wanted}")
+    return experiment
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:
@@ -103,6 +176,8 @@ def from_json(values: dict[str, Any], path: Path | str = "config") -> Experiment
     Raises:
       InputError: an unknown or missing field, or another layout version.
     """
+    if not isinstance(values, dict):
+        raise InputError(f"a config cannot be {values!r}", path=path)
     if values.get("version") != Experiment.version:
         raise InputError(
             f"config version {values.get('version')!r}, this release reads {Experiment.version}",
@@ -113,17 +188,17 @@ def from_json(values: dict[str, Any], path: Path | str = "config") -> Experiment
 
 def _build(cls: Any, values: Any, path: str, prefix: str) -> Any:
     """Builds one dataclass of the config, recursing into its sections."""
+    if not isinstance(values, dict):
+        section = prefix.rstrip(".") or "experiment"
+        raise InputError(f"config section {section!r} cannot be {values!r}", path=path)
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
             raise InputError(
                 f"unknown config field {prefix + name!r}",
                 path=path,
-                remedy=f"Did you mean {prefix + near[0]!r}?"
-                if near
-                else f"Fields: {sorted(known)}",
+                remedy=_suggest(name, known, prefix),
             )
     built = {}
     for name, value in values.items():

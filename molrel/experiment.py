@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,12 +16,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from molrel.config import Experiment, to_json
+from molrel.config import Experiment, check, to_json
 from molrel.data.batches import Sampler
 from molrel.data.read import write_rejected
 from molrel.data.types import Examples
-from molrel.errors import InputError
-from molrel.evaluate.floors import floor_scores
+from molrel.errors import InputError, RunError, writing
+from molrel.evaluate.floors import PREFIX, floor_scores, prevalence
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
 from molrel.methods.classical import random_forest
@@ -29,6 +29,7 @@ from molrel.methods.distrans import distrans
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
 from molrel.reporting import pair_ids, report_run
+from molrel.train.checkpoint import first_line
 from molrel.train.loop import train
 from molrel.train.predict import make_predictor
 from molrel.train.step import unstack
@@ -54,6 +55,7 @@ def run(
     resume: bool = False,
     compare: Sequence[Path] = (),
     cache: Path | None = None,
+    transform: Callable[[Method], Method] = lambda method: method,
 ) -> list[dict[str, Any]]:
     """Trains all seeds of an experiment and writes its run folder.
 
@@ -63,6 +65,7 @@ def run(
       resume: continue from the newest checkpoint in it.
       compare: other run folders whose scores are put beside this run's.
       cache: folder of the feature cache.
+      transform: changes the method before it is trained, such as adding a loss to it.
 
     Returns:
       The rows of the report.
@@ -72,14 +75,17 @@ def run(
       RunError: a loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(config, folder, resume)
+    check(config)
     if config.data.target is None and config.method.adapts:
         print("No target domain: the adaptation terms are switched off.")
         config = replace(config, method=source_only(config.method))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _claim(config, folder, resume)
     prepared = prepare(config, pictures=config.method.branches != "graph", cache=cache)
-    method = make_method(config, prepared)
-    write_rejected(folder / "rejected.csv", prepared.rejected)
+    method = transform(make_method(config, prepared))
+    with writing(folder / "rejected.csv"):
+        write_rejected(folder / "rejected.csv", prepared.rejected)
     _write_config(config, prepared, folder)
     print_summary(config, prepared)
 
@@ -150,7 +156,9 @@ def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict
         metrics = regression_metrics(labels, scores)
         return {"selection": -metrics["rmse"], "rmse": metrics["rmse"], "r2": metrics["r2"]}
     metrics = classification_metrics(labels, scores, 0.5)
-    return {"selection": metrics["auroc"], "auroc": metrics["auroc"], "ap": metrics["ap"]}
+    # Labels of one class leave no AUROC: then the better calibrated model is selected.
+    selection = -metrics["brier"] if np.isnan(metrics["auroc"]) else metrics["auroc"]
+    return {"selection": selection, "auroc": metrics["auroc"], "ap": metrics["ap"]}
 
 
 def fit_baselines(
@@ -160,15 +168,11 @@ def fit_baselines(
     pairs = {name: pair_ids(e) for name, e in parts.items()}
     train_part = prepared.source["train"]
     out: dict[str, dict[str, np.ndarray]] = {}
-    if prepared.task.kind == "binary":
-        for name, examples in parts.items():
-            if name == "target":
-                reference = prepared.source_all
-            else:
-                reference = train_part
-            floors = floor_scores(pair_ids(reference), reference.labels[:, 0], pair_ids(examples))
-            for floor, scores in floors.items():
-                out.setdefault(floor, {})[name] = scores[None]
+    for name, examples in parts.items():
+        # What is known of a target pair is all of the source; of a source pair, its training part.
+        reference = prepared.source_all if name == "target" else train_part
+        for floor, scores in floors(reference, examples, prepared.task.kind).items():
+            out.setdefault(floor, {})[name] = scores[None]
     if config.train.baselines and all(s.sizes.max() == 1 for s in train_part.sides):
         fingerprints = np.stack([f.fingerprint for f in prepared.features])
         scores = random_forest(
@@ -177,18 +181,32 @@ def fit_baselines(
             train_part.labels[:, 0],
             list(pairs.values()),
             kind=prepared.task.kind,
+            symmetric=prepared.task.symmetric,
             seed=0,
         )
         out["morgan + random forest"] = {n: s[None] for n, s in zip(pairs, scores)}
     return out
 
 
+def floors(reference: Examples, examples: Examples, kind: str) -> dict[str, np.ndarray]:
+    """Scores [N] of each floor for examples, from the labels of the reference examples."""
+    labels = reference.labels[:, 0]
+    if kind == "regression":
+        return {f"{PREFIX}source mean": prevalence(labels, len(examples))}
+    return floor_scores(pair_ids(reference), labels, pair_ids(examples))
+
+
 def save_best(best: dict[str, Any], folder: Path) -> None:
     """Writes the selected parameters of every seed to ``best/``, whole or not at all."""
+    path = (folder / "best").resolve()
     checkpointer = ocp.StandardCheckpointer()
-    checkpointer.save((folder / "best").resolve(), best, force=True)
-    checkpointer.wait_until_finished()
-    checkpointer.close()
+    try:
+        checkpointer.save(path, best, force=True)
+        checkpointer.wait_until_finished()
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        raise RunError(f"{path}: cannot write the parameters ({first_line(error)})") from error
+    finally:
+        checkpointer.close()
 
 
 def print_summary(config: Experiment, prepared: Prepared) -> None:
@@ -287,10 +305,12 @@ def _write_config(config: Experiment, prepared: Prepared, folder: Path) -> None:
     values = {
         "experiment": to_json(config),
         "task": asdict(prepared.task),
+        "sides": len(prepared.source_all.sides),
         "label_mean": prepared.label_mean.tolist(),
         "label_scale": prepared.label_scale.tolist(),
         "environment": environment(),
     }
     temporary = folder / "config.tmp"
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    temporary.replace(folder / "config.json")
+    with writing(folder / "config.json"):
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        temporary.replace(folder / "config.json")

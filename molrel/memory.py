@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import resource
 import sys
+import zlib
 from pathlib import Path
 
 # (parameter of mallopt, value), from glibc's malloc.h.
@@ -39,30 +41,54 @@ def keep_heap() -> bool:
     return all([library.mallopt(parameter, value) == 1 for parameter, value in _MALLOPT])
 
 
+def _processor() -> str:
+    """A name for what this processor can do: compiled programs run on no lesser one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = next((x for x in lines if x.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.machine()}-{zlib.crc32(features.encode()):08x}"
+
+
 def compilation_cache_folder() -> Path:
-    """``$MOLREL_CACHE/jax``, or ``~/.cache/molrel/jax``."""
+    """``$MOLREL_CACHE/jax``, or ``~/.cache/molrel/jax``, and in it a folder for this processor."""
     chosen = os.environ.get("MOLREL_CACHE")
-    return (Path(chosen) if chosen else Path.home() / ".cache" / "molrel") / "jax"
+    base = Path(chosen) if chosen else Path.home() / ".cache" / "molrel"
+    return base / "jax" / _processor()
 
 
 def enable_compilation_cache(folder: str | Path | None = None) -> Path:
     """Keeps compiled programs on disk, so that the next process need not compile them again.
 
+    Call it before JAX is imported: XLA on CPU reports every program that it loads as an error
+    (jax-ml/jax#38445), because it takes preferences of the compiler for abilities of the
+    processor, and how much it reports is settled when JAX is imported. Failures are raised as
+    exceptions all the same. Processes started later inherit the settings.
+
     Args:
-      folder: where; the default is ``compilation_cache_folder()``. It is created on first use.
+      folder: where; the default is ``$JAX_COMPILATION_CACHE_DIR`` if it is set, otherwise
+        ``compilation_cache_folder()``. It is created on first use.
 
     Returns:
       The folder.
     """
-    import jax
+    chosen = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or compilation_cache_folder()
+    settings = {
+        "jax_compilation_cache_dir": str(chosen),
+        # Programs for CPUs compile in less than the default threshold of one second, but there
+        # are many of them.
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    os.environ.update({name.upper(): str(value) for name, value in settings.items()})
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "jax" in sys.modules:
+        import jax
 
-    folder = compilation_cache_folder() if folder is None else Path(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Programs for CPUs compile in less than the default threshold of one second, but there are
-    # many of them.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return folder
+        for name, value in settings.items():
+            jax.config.update(name, value)
+    return Path(chosen)
 
 
 def peak_memory_mb() -> float:

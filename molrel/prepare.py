@@ -16,7 +16,7 @@ from molrel.data.batches import concatenate
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.negatives import sample_negatives
 from molrel.data.overlap import drop_shared_pairs, overlap
-from molrel.data.read import read_csv
+from molrel.data.read import read_csv, read_frame
 from molrel.data.splits import Split, cold_split, random_split, scaffold_split, strata
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
@@ -70,27 +70,45 @@ class Prepared:
         return strata(examples, self.seen)
 
 
-def load_dataset(address: str, data: DataConfig, *, max_atoms: int = 100) -> Dataset:
+def load_dataset(
+    address: str, data: DataConfig, *, max_atoms: int = 100, unlabelled: bool = False
+) -> Dataset:
     """Loads a catalogue address or a CSV file; draws negatives where there are none.
+
+    Args:
+      address: in the catalogue, or path of a CSV file.
+      data: columns of CSV files, and how negatives are drawn.
+      max_atoms: larger molecules are set aside.
+      unlabelled: whether a CSV file may lack the label column; its labels are then NaN.
 
     Raises:
       InputError: unknown address, unreadable file, or molecules without examples.
     """
     path = Path(address)
-    if path.suffix in (".csv", ".gz") or path.is_file():
+    if is_file(address):
+        labelled = not unlabelled or data.label_column in read_frame(path, data.smiles_columns)
         dataset = read_csv(
             path,
             smiles_columns=data.smiles_columns,
-            label_columns=(data.label_column,),
-            task=Task(),
+            label_columns=(data.label_column,) if labelled else (),
+            task=Task(targets=(data.label_column,)),
             max_atoms=max_atoms,
         )
+        if not labelled:
+            note = f"Has no column {data.label_column!r}: scored, but not evaluated."
+            dataset = replace(dataset, note=note)
     else:
         dataset = catalog.load(address, max_atoms=max_atoms)
     labels = dataset.examples.labels
-    if dataset.task.kind == "binary" and len(labels) and (labels == 1).all():
+    positives_only = dataset.task.kind == "binary" and len(labels) and (labels == 1).all()
+    if positives_only and len(dataset.examples.sides) == 2:
         dataset = with_negatives(dataset, strategy=data.negatives, seed=data.split_seed)
     return dataset
+
+
+def is_file(address: str) -> bool:
+    """Whether an address is that of a file and not one of the catalogue."""
+    return Path(address).suffix in (".csv", ".gz") or Path(address).is_file()
 
 
 def with_negatives(dataset: Dataset, *, strategy: str, seed: int) -> Dataset:
@@ -114,7 +132,7 @@ def with_negatives(dataset: Dataset, *, strategy: str, seed: int) -> Dataset:
     )
 
 
-def split_source(source: Dataset, data: DataConfig, features: FeatureConfig | None = None) -> Split:
+def split_source(source: Dataset, data: DataConfig) -> Split:
     """Divides the source's examples as the config says."""
     fractions = (
         1 - data.valid_fraction - data.test_fraction,
@@ -136,7 +154,7 @@ def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset 
     source = load_dataset(data.source, data, max_atoms=max_atoms)
     if data.target is None:
         return source, None
-    target = load_dataset(data.target, data, max_atoms=max_atoms)
+    target = load_dataset(data.target, data, max_atoms=max_atoms, unlabelled=True)
     if not len(target.examples):
         raise InputError("the target has no molecules", path=data.target)
     if target.task.kind != source.task.kind or len(target.examples.sides) != len(
@@ -150,6 +168,85 @@ def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset 
     return join(source, target)
 
 
+@dataclass(frozen=True)
+class Divided:
+    """Both domains over one molecule list, with the source divided.
+
+    Attributes:
+      source: without the pairs that also occur in the target.
+      source_all: every source example.
+      target: None where there is none.
+      parts: "train", "valid", "test" -> source examples.
+      overlap: between the domains; None without a target.
+      notes: sentences that a report must print.
+    """
+
+    source: Dataset
+    source_all: Examples
+    target: Dataset | None
+    parts: dict[str, Examples]
+    overlap: dict | None
+    notes: tuple[str, ...]
+
+    def seen(self) -> np.ndarray:
+        """bool [M], molecules that occur in the training examples."""
+        seen = np.zeros(len(self.source.molecules), bool)
+        seen[self.parts["train"].molecules()] = True
+        return seen
+
+
+def divide(data: DataConfig, *, max_atoms: int) -> Divided:
+    """Loads both domains and splits the source, always in the same way for a config.
+
+    Raises:
+      InputError: see ``load_domains``; too few labelled source examples, or of one class.
+    """
+    source, target = load_domains(data, max_atoms=max_atoms)
+    source_all, shared, dropped = source.examples, None, 0
+    if target is not None:
+        shared = overlap(source, target)
+        source, dropped = drop_shared_pairs(source, target)
+    split = split_source(source, data)
+    parts = {
+        name: source.examples.take(getattr(split, name)) for name in ("train", "valid", "test")
+    }
+    if not len(parts["train"]) or not len(parts["valid"]):
+        raise InputError(
+            f"{len(source.examples)} source examples are too few to train and validate on"
+            + (f" ({dropped} pairs also occur in the target)" if dropped else ""),
+            path=data.source,
+            remedy="Add rows, or raise data.valid_fraction",
+        )
+    check_labels(parts, source.task, data)
+    datasets = [source] if target is None else [source, target]
+    notes = [f"{d.name}: {d.note}" for d in datasets if d.note]
+    if dropped:
+        notes.append(f"{dropped} source pairs that also occur in the target were removed.")
+    if split.dropped:
+        notes.append(
+            f"{split.dropped} source pairs that join two parts of the split were left out."
+        )
+    return Divided(source, source_all, target, parts, shared, tuple(notes))
+
+
+def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> None:
+    """Raises InputError where the source's labels leave nothing to learn or to select by."""
+    for name in ("train", "valid"):
+        known = parts[name].labels[~np.isnan(parts[name].labels)]
+        if not len(known):
+            raise InputError(
+                f"the source's {name} part has no labelled example",
+                path=data.source,
+                remedy="Fill in labels, or raise data.valid_fraction",
+            )
+        if name == "train" and task.kind == "binary" and known.min() == known.max():
+            raise InputError(
+                f"every label that could be trained on is {known[0]:.0f}",
+                path=data.source,
+                remedy="Add examples of the other class",
+            )
+
+
 def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = None) -> Prepared:
     """Loads, splits, featurises; no target label is used for anything but ``target``.
 
@@ -158,21 +255,8 @@ def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = N
       pictures: whether the method needs pictures on the device.
       cache: folder of the feature cache; None takes the default.
     """
-    source, target = load_domains(config.data, max_atoms=config.features.max_atoms)
-    source_all, shared, dropped = source.examples, None, 0
-    if target is not None:
-        shared = overlap(source, target)
-        source, dropped = drop_shared_pairs(source, target)
-    split = split_source(source, config.data)
-    parts = {
-        name: source.examples.take(getattr(split, name)) for name in ("train", "valid", "test")
-    }
-    if not len(parts["train"]) or not len(parts["valid"]):
-        raise InputError(
-            f"{len(source.examples)} source examples are too few to train and validate on",
-            path=config.data.source,
-            remedy="Add rows, or raise data.valid_fraction",
-        )
+    divided = divide(config.data, max_atoms=config.features.max_atoms)
+    source, target = divided.source, divided.target
     features = featurise_all(source.molecules, config.features, cache=cache)
     knowledge = None
     if target is not None:
@@ -182,32 +266,22 @@ def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = N
             target.examples.molecules(),
             min_carriers=config.method.min_carriers,
         )
-    seen = np.zeros(len(source.molecules), bool)
-    seen[parts["train"].molecules()] = True
-    mean, scale = label_scale(parts["train"], source.task)
-    datasets = [source] if target is None else [source, target]
-    notes = [f"{d.name}: {d.note}" for d in datasets if d.note]
-    if dropped:
-        notes.append(f"{dropped} source pairs that also occur in the target were removed.")
-    if split.dropped:
-        notes.append(
-            f"{split.dropped} source pairs that join two parts of the split were left out."
-        )
+    mean, scale = label_scale(divided.parts["train"], source.task)
     return Prepared(
         task=source.task,
         molecules=source.molecules,
         features=features,
-        source=parts,
-        source_all=source_all,
+        source=divided.parts,
+        source_all=divided.source_all,
         target=None if target is None else target.examples,
-        seen=seen,
+        seen=divided.seen(),
         knowledge=knowledge,
         table=molecule_table(features, config.features, knowledge, pictures=pictures),
         label_mean=mean,
         label_scale=scale,
-        rejected=tuple(r for d in datasets for r in d.rejected),
-        overlap=shared,
-        notes=tuple(notes),
+        rejected=source.rejected + (() if target is None else target.rejected),
+        overlap=divided.overlap,
+        notes=divided.notes,
         flags=count_flags(features),
     )
 

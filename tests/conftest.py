@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 
-import jax
-import pytest
-from hypothesis import HealthCheck, settings
+from molrel.memory import enable_compilation_cache
 
-from molrel.memory import compilation_cache_folder, enable_compilation_cache
+# Before JAX is imported, as it asks for.
+enable_compilation_cache()
 
-# Processes that tests start read the environment; this one has imported JAX already.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache_folder()))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-enable_compilation_cache(os.environ["JAX_COMPILATION_CACHE_DIR"])
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 # Adding [n] to [n, 1] is nearly always a mistake, and a silent one.
 jax.config.update("jax_numpy_rank_promotion", "raise")

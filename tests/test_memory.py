@@ -13,14 +13,18 @@ from molrel import memory
 ROOT = Path(molrel.__file__).parents[1]
 
 
-def run(code: str, **environment: str) -> str:
-    done = subprocess.run(
+def start(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": "/nonexistent"} | environment,
         check=False,
     )
+
+
+def run(code: str, **environment: str) -> str:
+    done = start(code, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -64,6 +68,7 @@ def test_other_platforms_are_left_alone(monkeypatch):
 
 COMPILE = """
 import sys
+{first}
 from pathlib import Path
 from molrel.memory import enable_compilation_cache
 folder = enable_compilation_cache({folder!r})
@@ -73,19 +78,37 @@ print(folder, len(list(Path(folder).glob("*-cache"))))
 """
 
 
-def test_compiled_programs_are_kept(tmp_path):
-    folder = tmp_path / "programs"
-    first = run(COMPILE.format(folder=str(folder)), JAX_PLATFORMS="cpu").split()
-    assert first[0] == str(folder) and int(first[1]) >= 1
-    assert run(COMPILE.format(folder=str(folder)), JAX_PLATFORMS="cpu").split() == first
+@pytest.mark.parametrize("first", ["", "import jax"])
+def test_compiled_programs_are_kept(tmp_path, first):
+    code = COMPILE.format(folder=str(tmp_path / "programs"), first=first)
+    folder, count = run(code, JAX_PLATFORMS="cpu").split()
+    assert folder == str(tmp_path / "programs") and int(count) >= 1
+    assert run(code, JAX_PLATFORMS="cpu").split() == [folder, count]
+
+
+def test_loading_kept_programs_is_quiet(tmp_path):
+    code = COMPILE.format(folder=str(tmp_path), first="")
+    for _ in range(2):
+        done = start(code, JAX_PLATFORMS="cpu")
+        assert done.returncode == 0 and done.stderr == ""
 
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("MOLREL_CACHE", str(tmp_path))
-    assert memory.compilation_cache_folder() == tmp_path / "jax"
+    assert memory.compilation_cache_folder().parent == tmp_path / "jax"
     monkeypatch.delenv("MOLREL_CACHE")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert memory.compilation_cache_folder() == Path("/home/someone/.cache/molrel/jax")
+    folder = memory.compilation_cache_folder()
+    assert folder.parent == Path("/home/someone/.cache/molrel/jax")
+    # A program for another processor may hold instructions that this one lacks.
+    monkeypatch.setattr(Path, "read_text", lambda self: "flags : sse2\n")
+    other = memory.compilation_cache_folder()
+    assert other.parent == folder.parent and other != folder
+
+
+def test_the_users_own_cache_is_respected():
+    code = "from molrel.memory import enable_compilation_cache as e; print(e())"
+    assert run(code, JAX_COMPILATION_CACHE_DIR="/mine").strip() == "/mine"
 
 
 def test_peak_memory_counts_what_was_freed():

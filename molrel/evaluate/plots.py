@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 GREY = "#777777"
-COLUMNS = 5
+COLUMNS = 6
 MAX_POINTS = 4000
 GRID = np.linspace(0, 1, 401)
 
@@ -47,9 +47,10 @@ def plot_run(path: Path, log: Log, target: Mapping[str, pd.DataFrame], task: Tas
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    terms = _names(log, "terms")
+    # The objective first, then what it is made of and the monitors.
+    terms = sorted(_names(log, "terms"), key=lambda name: name not in ("total", "supervised"))
     n_rows = max(1, math.ceil(len(terms) / COLUMNS))
-    figure = Figure(figsize=(15, 2.1 * n_rows + 5.2), layout="constrained")
+    figure = Figure(figsize=(16, 2.1 * n_rows + 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.1 * n_rows, 5.2])
     above, below = halves[:, 0]

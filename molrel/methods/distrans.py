@@ -22,34 +22,21 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
 from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
 from molrel.losses import adversarial, alignment, supervised
 from molrel.methods.method import Batch, Method, Sides, Variables
-from molrel.nn import graph as ops
-from molrel.nn.gine import GINE, FragmentPool, mean_over_atoms
-from molrel.nn.gradient_reversal import reverse_gradient
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import (
-    MLP,
-    GatedFusion,
-    PairFeatures,
-    cross_attention,
-    side_mean,
-    side_tokens,
-)
-from molrel.nn.vision import PICTURE_ENCODERS, augment, sample_map
+from molrel.nn.relation import side_mean
+from molrel.nn.two_view import Branches, Encoded, TwoViewNetwork
 
 Weighting = Literal["uniform", "up", "down", "signed", "shuffled"]
-Branches = Literal["both", "graph", "picture"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +79,6 @@ class DisTransConfig:
     """Molecules in each domain that must have a functional group for it to be aligned."""
     dropout: float = 0.0
     """On the pair features."""
-    augment: bool = False
-    """Turn and mirror the pictures at random while training."""
     bfloat16: bool = False
     """Compute matrix products in bfloat16 (accelerators); parameters stay float32."""
 
@@ -102,120 +87,6 @@ class DisTransConfig:
         """Whether any term looks at the target domain."""
         w = self.weights
         return any((w.adversarial_fragment, w.adversarial_pair, w.prototype, w.guidance, w.entropy))
-
-
-@flax.struct.dataclass
-class Encoded:
-    """What is known of each of U molecules; rows of padding molecules hold no meaning.
-
-    Attributes:
-      z: f32 [U, D], both views fused.
-      fragments: f32 [U, F, D]; fragment_mask: bool [U, F].
-      graph, picture: f32 [U, 64], each view projected for the agreement loss.
-      groups: f32 [Q, D], unit vector of each functional-group instance.
-    """
-
-    z: Float[Array, "u d"]
-    fragments: Float[Array, "u f d"]
-    fragment_mask: Bool[Array, "u f"]
-    graph: Float[Array, "u k"] | None = None
-    picture: Float[Array, "u k"] | None = None
-    groups: Float[Array, "q d"] | None = None
-
-
-class Network(nn.Module):
-    """All trained parts of DisTrans; each public method is one arrow of the module's sketch."""
-
-    config: DisTransConfig
-    n_targets: int
-    symmetric: bool
-
-    def setup(self):
-        c = self.config
-        dtype = jnp.bfloat16 if c.bfloat16 else None
-        if c.branches != "picture":
-            self.atoms = GINE(c.width, c.depth, dtype=dtype)
-            self.fragments = FragmentPool(c.width, dtype=dtype)
-            self.readout = nn.Dense(c.width, dtype=dtype)
-        if c.branches != "graph":
-            self.pictures = PICTURE_ENCODERS[c.picture_encoder](dtype=dtype)
-            self.picture_readout = nn.Dense(c.width, dtype=dtype)
-        if c.branches == "both":
-            self.fusion = GatedFusion(c.width, dtype=dtype)
-            self.project_graph = nn.Dense(64)
-            self.project_picture = nn.Dense(64)
-        self.group_projection = nn.Dense(c.width)
-        self.pair = PairFeatures(2 * c.width, self.symmetric, dtype=dtype)
-        self.dropout = nn.Dropout(c.dropout)
-        self.head = MLP((c.width, self.n_targets))
-        hidden = (c.discriminator_width, c.discriminator_width, 1)
-        self.fragment_discriminator = MLP(hidden, norm=True)
-        self.pair_discriminator = MLP(hidden, norm=True)
-
-    def encode(self, m: Molecules) -> Encoded:
-        """Encodes each unique molecule once."""
-        both, parts = self.config.branches == "both", []
-        fragments, graph, picture = jnp.zeros((*m.fragment_mask.shape, 1)), None, None
-        if self.config.branches != "picture":
-            h = self.atoms(m)
-            fragments = self.fragments(h, m)
-            count = jnp.maximum(m.fragment_mask.sum(-1, keepdims=True), 1).astype(h.dtype)
-            pooled = jnp.concatenate([mean_over_atoms(h, m), fragments.sum(1) / count], -1)
-            z = z_graph = jax.nn.relu(self.readout(pooled))
-            parts.append(ops.segment_mean(h[m.member_node], m.member_instance, self._slots(m)))
-            graph = self.project_graph(z_graph).astype(jnp.float32) if both else None
-        if self.config.branches != "graph":
-            feature_map, pooled = self.pictures(m.pictures)
-            z = z_picture = jax.nn.relu(self.picture_readout(pooled))
-            at_atoms = sample_map(
-                feature_map, m.node_molecule[m.member_node], m.positions[m.member_node]
-            )
-            parts.append(ops.segment_mean(at_atoms, m.member_instance, self._slots(m)))
-            picture = self.project_picture(z_picture).astype(jnp.float32) if both else None
-        if both:
-            z = self.fusion(z_graph, z_picture)
-        joined = jnp.concatenate([p.astype(jnp.float32) for p in parts], axis=-1)
-        return Encoded(
-            z=z.astype(jnp.float32),
-            fragments=fragments.astype(jnp.float32),
-            fragment_mask=m.fragment_mask,
-            graph=graph,
-            picture=picture,
-            groups=alignment.l2_normalise(self.group_projection(joined)),
-        )
-
-    def _slots(self, m: Molecules) -> int:
-        return m.instance_group.shape[0]
-
-    def relate(
-        self, e: Encoded, sides: Sides, dropout: bool = False
-    ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
-        """(pair features z_ab, logits) of the sides."""
-        a, b = sides
-        if self.config.branches == "picture":
-            tokens = [(e.z[s], s >= 0) for s in (a, b)]
-        else:
-            tokens = [side_tokens(e.fragments, e.fragment_mask, e.z, s) for s in (a, b)]
-        attended = cross_attention(*tokens[0], *tokens[1])
-        z_ab = self.pair(side_mean(e.z, a), side_mean(e.z, b), *attended)
-        z_ab = self.dropout(z_ab, deterministic=not dropout)
-        return z_ab.astype(jnp.float32), self.head(z_ab).astype(jnp.float32)
-
-    def judge_fragments(self, fragments: Array, coefficient: Array) -> Float[Array, "u f"]:
-        """Domain logits of fragments behind the reversal."""
-        return self.fragment_discriminator(reverse_gradient(fragments, coefficient))[..., 0]
-
-    def judge_pairs(self, z_ab: Array, coefficient: Array) -> Float[Array, " p"]:
-        """Domain logits of pairs behind the reversal."""
-        return self.pair_discriminator(reverse_gradient(z_ab, coefficient))[..., 0]
-
-    def __call__(self, m: Molecules, sides: Sides) -> Array:
-        """Touches every part, to initialise it."""
-        e = self.encode(m)
-        z_ab, logits = self.relate(e, sides)
-        self.judge_fragments(e.fragments, jnp.ones(()))
-        self.judge_pairs(z_ab, jnp.ones(()))
-        return logits
 
 
 def distrans(
@@ -237,7 +108,17 @@ def distrans(
       symmetric: whether f(a, b) = f(b, a).
       seed: of the ``shuffled`` weighting.
     """
-    network = Network(config, n_targets, symmetric)
+    network = TwoViewNetwork(
+        width=config.width,
+        depth=config.depth,
+        branches=config.branches,
+        picture_encoder=config.picture_encoder,
+        discriminator_width=config.discriminator_width,
+        n_targets=n_targets,
+        symmetric=symmetric,
+        dropout=config.dropout,
+        dtype=jnp.bfloat16 if config.bfloat16 else None,
+    )
     constants = _constants(config, knowledge, seed)
 
     def init(key: Array, batch: Batch) -> Variables:
@@ -260,7 +141,9 @@ def distrans(
         return network.apply({"params": params}, encoded, sides, method="relate")[1]  # pyright: ignore
 
     def loss(params, state, batch, key, progress, axis_name=None):
-        return _loss(network, constants, kind, params, state, batch, key, progress, axis_name)
+        return _loss(
+            config, network, constants, kind, params, state, batch, key, progress, axis_name
+        )
 
     return Method(
         init=init,
@@ -291,22 +174,18 @@ def _constants(
     }
 
 
-def _loss(network, constants, kind, params, state, batch: Batch, key, progress, axis_name):
+def _loss(config, network, constants, kind, params, state, batch: Batch, key, progress, axis_name):
     """Sum of all terms, each this device's share; the order follows the module's sketch."""
-    c, w = network.config, network.config.weights
+    c, w = config, config.weights
     m = batch.molecules
-    dropout_key, augment_key = jax.random.split(key)
-    if c.augment and m.pictures is not None:
-        pictures, positions = augment(augment_key, m.pictures, m.positions, m.node_molecule)
-        m = m.replace(pictures=pictures, positions=positions)
     encoded = network.apply({"params": params}, m, method="encode")
     z_ab, logits = network.apply(
         {"params": params},
         encoded,
         batch.sides,
-        dropout=c.dropout > 0,
+        train=c.dropout > 0,
         method="relate",
-        rngs={"dropout": dropout_key},
+        rngs={"dropout": key},
     )
     in_source, in_target = batch.in_domain(0), batch.in_domain(1)
     labelled = {"labels": batch.labels, "mask": in_source > 0, "weight": batch.weight}
@@ -338,7 +217,9 @@ def _loss(network, constants, kind, params, state, batch: Batch, key, progress, 
         total += w.adversarial_fragment * terms["adversarial_fragment"]
         total += w.adversarial_pair * terms["adversarial_pair"]
     if (w.prototype or w.guidance) and constants["group_weight"].size:
-        state, guided = _guidance(c, constants, encoded.groups, state, batch, axis_name)
+        state, guided = _guidance(
+            c, constants, alignment.l2_normalise(encoded.groups), state, batch, axis_name
+        )
         terms |= guided
         total += rho * (w.prototype * guided["prototype"] + w.guidance * guided["guidance"])
     if w.entropy:
@@ -362,34 +243,21 @@ def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, 
         apply, encoded.fragments, strength * kappa[..., None], method="judge_fragments"
     )
     pair_logits = network.apply(apply, z_ab, strength * per_pair, method="judge_pairs")
-    by_domain = [batch.occurrences(d)[:, None] * m.fragment_mask for d in (0, 1)]
+    fragments = [batch.occurrences(d)[:, None] * m.fragment_mask for d in (0, 1)]
     pairs = [batch.in_domain(d) for d in (0, 1)]
-    return {
-        "adversarial_fragment": adversarial.domain_cross_entropy(
-            logits=fragment_logits,
-            source_weight=by_domain[0],
-            target_weight=by_domain[1],
-            axis_name=axis_name,
-        ),
-        "adversarial_pair": adversarial.domain_cross_entropy(
-            logits=pair_logits,
-            source_weight=pairs[0],
-            target_weight=pairs[1],
-            axis_name=axis_name,
-        ),
-        "fragment_domain_accuracy": adversarial.domain_accuracy(
-            logits=fragment_logits,
-            source_weight=by_domain[0],
-            target_weight=by_domain[1],
-            axis_name=axis_name,
-        ),
-        "pair_domain_accuracy": adversarial.domain_accuracy(
-            logits=pair_logits,
-            source_weight=pairs[0],
-            target_weight=pairs[1],
-            axis_name=axis_name,
-        ),
-    }
+    terms = {}
+    for what, logits, weight in (
+        ("fragment", fragment_logits, fragments),
+        ("pair", pair_logits, pairs),
+    ):
+        judged = {"logits": logits, "source_weight": weight[0], "target_weight": weight[1]}
+        terms[f"adversarial_{what}"] = adversarial.domain_cross_entropy(
+            **judged, axis_name=axis_name
+        )
+        terms[f"{what}_domain_accuracy"] = adversarial.domain_accuracy(
+            **judged, axis_name=axis_name
+        )
+    return terms
 
 
 def _guidance(config, constants, embedding, state, batch: Batch, axis_name):

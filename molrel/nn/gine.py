@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from molrel.nn import graph as ops
+from molrel.nn.dense import Dense
 from molrel.nn.graph import Molecules
 
 MessagePath = Literal["slots", "segments"]
@@ -18,7 +19,7 @@ MessagePath = Literal["slots", "segments"]
 def aggregate(
     h: Float[Array, "n d"],
     molecules: Molecules,
-    embed_bonds: nn.Dense,
+    embed_bonds: Dense,
     *,
     relu: bool,
     message_path: MessagePath,
@@ -74,14 +75,14 @@ class GINLayer(nn.Module):
 
     @nn.compact
     def __call__(self, h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "n d"]:
-        embed_bonds = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="bonds")
+        embed_bonds = Dense(self.width, use_bias=False, dtype=self.dtype, name="bonds")
         total = aggregate(
             h, molecules, embed_bonds, relu=self.relu_messages, message_path=self.message_path
         )
         eps = self.param("eps", nn.initializers.zeros, ())
         h = h * (1 + eps).astype(h.dtype) + total
-        h = nn.Dense(2 * self.width, dtype=self.dtype, name="up")(h)
-        h = nn.Dense(self.width, dtype=self.dtype, name="down")(jax.nn.relu(h))
+        h = Dense(2 * self.width, dtype=self.dtype, name="up")(h)
+        h = Dense(self.width, dtype=self.dtype, name="down")(jax.nn.relu(h))
         if self.norm:
             h = nn.LayerNorm(dtype=self.dtype, name="norm")(h)
         return h if self.last else jax.nn.relu(h)
@@ -103,14 +104,14 @@ class GINE(nn.Module):
 
     @nn.compact
     def __call__(self, molecules: Molecules) -> Float[Array, "n d"]:
-        h = nn.Dense(self.width, dtype=self.dtype, name="atoms")(molecules.graph.nodes)
+        h = Dense(self.width, dtype=self.dtype, name="atoms")(molecules.graph.nodes)
         outputs = [jax.nn.relu(h)]
         for i in range(self.depth):
             layer = GINLayer(
                 self.width, message_path=self.message_path, dtype=self.dtype, name=f"layer_{i}"
             )
             outputs.append(layer(outputs[-1], molecules))
-        return nn.Dense(self.width, dtype=self.dtype, name="join")(jnp.concatenate(outputs, -1))
+        return Dense(self.width, dtype=self.dtype, name="join")(jnp.concatenate(outputs, -1))
 
 
 class FragmentPool(nn.Module):
@@ -129,15 +130,15 @@ class FragmentPool(nn.Module):
     def __call__(self, h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "u f d"]:
         mask = molecules.fragment_mask
         n_fragments = mask.size
-        score = nn.Dense(1, dtype=self.dtype, name="score")(
-            jnp.tanh(nn.Dense(self.width // 2, dtype=self.dtype, name="key")(h))
+        score = Dense(1, dtype=self.dtype, name="score")(
+            jnp.tanh(Dense(self.width // 2, dtype=self.dtype, name="key")(h))
         )[:, 0]
         weight = ops.segment_softmax(score, molecules.node_fragment, n_fragments)
         pooled = ops.segment_sum(h * weight[:, None], molecules.node_fragment, n_fragments)
         u = pooled.reshape(*mask.shape, -1)
         around = jnp.einsum("ufg,ugd->ufd", molecules.fragment_adjacency.astype(u.dtype), u)
-        step = nn.Dense(self.width, dtype=self.dtype, name="up")(around)
-        u = u + nn.Dense(self.width, dtype=self.dtype, name="down")(jax.nn.relu(step))
+        step = Dense(self.width, dtype=self.dtype, name="up")(around)
+        u = u + Dense(self.width, dtype=self.dtype, name="down")(jax.nn.relu(step))
         return u * mask[..., None]
 
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from molrel.nn.dense import Dense
+
 
 class GatedFusion(nn.Module):
     """z = g * W1 z_graph + (1 - g) * W2 z_picture, g = sigmoid(W [z_graph | z_picture])."""
@@ -19,9 +21,9 @@ class GatedFusion(nn.Module):
         self, graph: Float[Array, "u d"], picture: Float[Array, "u c"]
     ) -> Float[Array, "u w"]:
         both = jnp.concatenate([graph, picture.astype(graph.dtype)], axis=-1)
-        gate = jax.nn.sigmoid(nn.Dense(self.width, dtype=self.dtype, name="gate")(both))
-        left = nn.Dense(self.width, dtype=self.dtype, name="graph")(graph)
-        right = nn.Dense(self.width, dtype=self.dtype, name="picture")(picture)
+        gate = jax.nn.sigmoid(Dense(self.width, dtype=self.dtype, name="gate")(both))
+        left = Dense(self.width, dtype=self.dtype, name="graph")(graph)
+        right = Dense(self.width, dtype=self.dtype, name="picture")(picture)
         return gate * left + (1 - gate) * right
 
 
@@ -108,7 +110,7 @@ class PairFeatures(nn.Module):
         else:
             parts = [a, b, a * b, a_given_b, b_given_a]
         joined = nn.LayerNorm(dtype=self.dtype, name="norm")(jnp.concatenate(parts, axis=-1))
-        return jax.nn.relu(nn.Dense(self.width, dtype=self.dtype, name="pair")(joined))
+        return jax.nn.relu(Dense(self.width, dtype=self.dtype, name="pair")(joined))
 
 
 class MLP(nn.Module):
@@ -121,8 +123,8 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... o"]:
         for i, width in enumerate(self.widths[:-1]):
-            x = nn.Dense(width, dtype=self.dtype, name=f"dense_{i}")(x)
+            x = Dense(width, dtype=self.dtype, name=f"dense_{i}")(x)
             if self.norm:
                 x = nn.LayerNorm(dtype=self.dtype, name=f"norm_{i}")(x)
             x = jax.nn.relu(x)
-        return nn.Dense(self.widths[-1], name="out")(x)
+        return Dense(self.widths[-1], name="out")(x)

@@ -1,8 +1,4 @@
-"""Encoders of molecule pictures, and sampling their feature maps where the atoms are.
-
-Pictures are uint8 RGB on white. An encoder returns (feature map [U, h, w, C], its mean [U, C]);
-each picture is normalised by itself, so that padding pictures change no other.
-"""
+"""Picture encoders and the reading of feature maps at atom positions."""
 
 from __future__ import annotations
 
@@ -12,115 +8,112 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jax import lax
+from jaxtyping import Array, Float, Int, UInt8
 
 from molrel.errors import InputError
+from molrel.nn.dense import Dense
 
-Algorithm = Literal["auto", "direct", "im2col"]
-Encoded = tuple[Float[Array, "u h w c"], Float[Array, "u c"]]
-
-
-def _choose(size: int, map_shape: tuple[int, int], stride: int) -> Literal["direct", "im2col"]:
-    """The fast algorithm for a kernel of the given size on a map [h, w].
-
-    Where a kernel is larger than the map it makes, XLA on CPU swaps the two in the gradient
-    and leaves its fast path: 5 to 80 times slower (measured with jax 0.10.1 and 0.10.2). On
-    larger maps im2col takes 1.1 to 1.3 times as long as XLA's convolution. A kernel of one
-    cell is a matrix product in any case.
-    """
-    if size == 1:
-        return "im2col"
-    tiny = min(-(-extent // stride) for extent in map_shape) < size
-    return "im2col" if tiny and jax.default_backend() == "cpu" else "direct"
-
-
-def _im2col(
-    x: Float[Array, "u h w c"], size: int, stride: int
-) -> Float[Array, "u oh ow size_size_c"]:
-    """The cells under the kernel for every cell of the output, laid side by side."""
-    pads, reach = [(0, 0)], []
-    for extent in x.shape[1:3]:
-        reach.append((-(-extent // stride) - 1) * stride + 1)
-        total = max(reach[-1] - 1 + size - extent, 0)
-        pads.append((total // 2, total - total // 2))
-    x = jnp.pad(x, [*pads, (0, 0)])
-    height, width = reach
-    shifted = [
-        x[:, i : i + height : stride, j : j + width : stride]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.concatenate(shifted, axis=-1)
+ConvPath = Literal["auto", "direct", "im2col"]
+_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def conv2d(
     x: Float[Array, "u h w c"],
     kernel: Float[Array, "k k c o"],
     stride: int = 1,
-    algorithm: Algorithm = "auto",
-) -> Float[Array, "u oh ow o"]:
-    """Convolution with ``SAME`` padding, by whichever of two equal algorithms is faster.
+    path: ConvPath = "auto",
+) -> Float[Array, "u i j o"]:
+    """Convolution with padding "SAME"; i = ceil(h / stride), j = ceil(w / stride).
 
     Args:
-      x: maps, the dtype of ``kernel``.
-      kernel: k x k cells.
-      stride: the same for both axes.
-      algorithm: ``direct`` is XLA's convolution, ``im2col`` one matrix product with a copy
-        of x for each cell of the kernel; they give the same up to rounding.
+      x: [U, H, W, C] maps.
+      kernel: [k, k, C, O] of the dtype of x.
+      stride: of both axes.
+      path: ``direct`` is XLA's convolution, ``im2col`` a matrix product with gathered
+        patches; both compute the same. ``auto`` takes ``im2col`` for k = 1 and where the
+        output map is smaller than the kernel: there XLA's CPU backend exchanges the roles
+        of map and kernel and leaves its fast implementation (about 80 times slower).
 
-    Returns:
-      Maps of ceil(h / stride) x ceil(w / stride).
+    Raises:
+      TypeError: if the dtypes differ.
     """
-    size, _, channels, features = kernel.shape
-    if algorithm == "auto":
-        algorithm = _choose(size, (x.shape[1], x.shape[2]), stride)
-    if algorithm == "im2col":
-        return _im2col(x, size, stride) @ kernel.reshape(size * size * channels, features)
-    return jax.lax.conv_general_dilated(
+    if path == "auto":
+        size, smallest_map = kernel.shape[0], -(-min(x.shape[1:3]) // stride)
+        path = "im2col" if size == 1 or smallest_map < size else "direct"
+    if path == "im2col":
+        return _im2col(x, kernel, stride)
+    return lax.conv_general_dilated(
         x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-class Convolution(nn.Module):
-    """``conv2d`` with a trained kernel and no bias: a GroupNorm follows, which has one."""
+def _im2col(x: Array, kernel: Array, stride: int) -> Array:
+    """Gathers the k*k shifted maps beside each other and multiplies once."""
+    sizes, size = x.shape[1:3], kernel.shape[0]
+    out = [-(-n // stride) for n in sizes]
+    missing = [max((o - 1) * stride + size - n, 0) for n, o in zip(sizes, out, strict=True)]
+    x = jnp.pad(x, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)])
+    rows, columns = ((o - 1) * stride + 1 for o in out)
+    shifted = [
+        x[:, i : i + rows : stride, j : j + columns : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
+    columns = jnp.concatenate(shifted, axis=-1)
+    # Flat, as the gradient of a product that contracts several axes is slow on CPU.
+    flat = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return flat.reshape(*columns.shape[:-1], kernel.shape[-1])
+
+
+class Conv(nn.Module):
+    """``conv2d`` without bias; the parameter is float32, ``dtype`` is that of the product."""
 
     features: int
-    size: int = 3
+    size: int
     stride: int = 1
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u oh ow o"]:
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        return conv2d(x, kernel, self.stride)
-
-
-def _ink(
-    pictures: UInt8[Array, "u s s 3"], multiple: int, dtype: jnp.dtype | None
-) -> Float[Array, "u s s 3"]:
-    """Pictures in [0, 1] with the white background at 0, so that padding looks like it.
-
-    Raises:
-      InputError: the size is no multiple of the given one.
-    """
-    size = pictures.shape[1]
-    if pictures.ndim != 4 or pictures.shape[2:] != (size, 3) or pictures.dtype != jnp.uint8:
-        raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}, not uint8 [U, S, S, 3]")
-    if size % multiple:
-        raise InputError(
-            f"pictures of {size} pixels do not suit this encoder",
-            remedy=f"Choose a picture size that is a multiple of {multiple}",
+    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u i j o"]:
+        kernel = self.param(
+            "kernel", _he_normal, (self.size, self.size, x.shape[-1], self.features)
         )
-    return (255 - pictures).astype(dtype or jnp.float32) / 255
+        dtype = self.dtype or x.dtype
+        return conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
 
 
-class PreActivationBlock(nn.Module):
-    """x + conv(act(conv(act(x)))), act = ReLU after GroupNorm (He et al. 2016, 1603.05027).
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu & He 2018), each picture by itself: no state, no mask needed.
 
-    With a stride the shortcut is averaged over its cells instead of dropping some of them.
+    The moments are taken per channel and then averaged over a group's channels, so that
+    the map is read once and rewritten once; they are float32 at least.
+    """
+
+    group_size: int = 16
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u h w c"]:
+        u, channels = x.shape[0], x.shape[-1]
+        precise = x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
+        moments = jnp.stack([precise.mean((1, 2)), jnp.square(precise).mean((1, 2))])
+        moments = moments.reshape(2, u, channels // self.group_size, self.group_size)
+        mean, square = moments.mean(-1, keepdims=True)
+        # The difference of the moments can round to just below zero.
+        factor = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + 1e-5)
+        scale = self.param("scale", self.scale_init, (channels,)).astype(precise.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(precise.dtype)
+        gain = factor * scale.reshape(1, -1, self.group_size)
+        offset = bias.reshape(1, -1, self.group_size) - mean * gain
+        gain, offset = (a.reshape(u, 1, 1, channels) for a in (gain, offset))
+        return (precise * gain + offset).astype(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """The basic block of He et al. (2016) with GroupNorm: two 3x3 convolutions and a skip.
+
+    The last scale starts at zero, so that a fresh block passes its input on.
     """
 
     features: int
@@ -128,67 +121,30 @@ class PreActivationBlock(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u oh ow o"]:
-        y = jax.nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
+    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u i j o"]:
+        y = Conv(self.features, 3, self.stride, self.dtype)(x)
+        y = jax.nn.relu(GroupNorm()(y))
+        y = Conv(self.features, 3, dtype=self.dtype)(y)
+        y = GroupNorm(scale_init=nn.initializers.zeros)(y)
         if self.stride > 1 or x.shape[-1] != self.features:
-            window = (self.stride, self.stride)
-            x = nn.avg_pool(y, window, window)
-            x = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="shortcut")(x)
-        y = Convolution(self.features, stride=self.stride, dtype=self.dtype)(y)
-        y = jax.nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(y))
-        return x + Convolution(self.features, dtype=self.dtype)(y)
-
-
-class PictureEncoder(nn.Module):
-    """A small residual network for pictures of about 64 pixels.
-
-    4 x 4 patches (a matrix product), then ``depth`` residual blocks, the first with stride 2:
-    the map has S / 8 x S / 8 cells. Fast enough to be trained on a CPU.
-
-    Attributes:
-      width: channels C of the map, a multiple of 16; the patches have half as many.
-      depth: residual blocks.
-      dtype: of the computation; parameters are float32.
-    """
-
-    width: int = 64
-    depth: int = 1
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, pictures: UInt8[Array, "u s s 3"]) -> Encoded:
-        x = _ink(pictures, 8, self.dtype)
-        n, cells = x.shape[0], x.shape[1] // 4
-        x = x.reshape(n, cells, 4, cells, 4, 3).swapaxes(2, 3).reshape(n, cells, cells, 48)
-        x = nn.Dense(self.width // 2, dtype=self.dtype, name="patches")(x)
-        for i in range(self.depth):
-            x = PreActivationBlock(self.width, stride=1 if i else 2, dtype=self.dtype)(x)
-        x = jax.nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype)(x))
-        return x, jnp.mean(x, axis=(1, 2))
-
-
-class BasicBlock(nn.Module):
-    """ReLU(x + norm(conv(ReLU(norm(conv(x)))))), the block of ResNet-18."""
-
-    features: int
-    stride: int = 1
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u oh ow o"]:
-        y = Convolution(self.features, stride=self.stride, dtype=self.dtype)(x)
-        y = jax.nn.relu(nn.GroupNorm(dtype=self.dtype)(y))
-        y = nn.GroupNorm(dtype=self.dtype)(Convolution(self.features, dtype=self.dtype)(y))
-        if x.shape != y.shape:
-            x = Convolution(self.features, 1, self.stride, self.dtype, name="shortcut")(x)
-            x = nn.GroupNorm(dtype=self.dtype, name="shortcut_norm")(x)
+            x = GroupNorm()(Conv(self.features, 1, self.stride, self.dtype)(x))
         return jax.nn.relu(x + y)
 
 
-class ResNet18(nn.Module):
-    """ResNet-18 (He et al. 2016, arXiv 1512.03385) with GroupNorm in place of BatchNorm.
+def _ink(pictures: UInt8[Array, "u s s 3"], dtype: jnp.dtype | None) -> Float[Array, "u s s 3"]:
+    """1 - x / 255, so that white is exactly the 0 that padding adds at the borders."""
+    return ((255 - pictures).astype(jnp.float32) / 255).astype(dtype or jnp.float32)
 
-    The map has S / 32 x S / 32 cells of 512 channels: 7 x 7 at 224 pixels.
+
+def _pool(feature_map: Float[Array, "u h w c"]) -> Float[Array, "u 2c"]:
+    """Mean and maximum over the positions."""
+    return jnp.concatenate([feature_map.mean((1, 2)), feature_map.max((1, 2))], axis=-1)
+
+
+class SmallPictureEncoder(nn.Module):
+    """Small residual network for pictures of 32 to 96 pixels, made to train on a CPU.
+
+    4x4 patches -> 32 features -> residual block of stride 2, 64 features.
 
     Attributes:
       dtype: of the computation; parameters are float32.
@@ -197,21 +153,70 @@ class ResNet18(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, pictures: UInt8[Array, "u s s 3"]) -> Encoded:
-        x = _ink(pictures, 32, self.dtype)
-        x = Convolution(64, size=7, stride=2, dtype=self.dtype)(x)
-        x = jax.nn.relu(nn.GroupNorm(dtype=self.dtype)(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+    def __call__(
+        self, pictures: UInt8[Array, "u s s 3"]
+    ) -> tuple[Float[Array, "u h w 64"], Float[Array, "u 128"]]:
+        """Encodes pictures.
+
+        Args:
+          pictures: uint8 [U, S, S, 3].
+
+        Returns:
+          Feature map [U, ceil(S / 8), ceil(S / 8), 64] and its mean and maximum [U, 128].
+
+        Raises:
+          InputError: if S is no multiple of 4.
+        """
+        u, s = pictures.shape[:2]
+        if s % 4:
+            raise InputError(
+                f"pictures of {s} pixels do not divide into 4x4 patches",
+                remedy="choose a picture size that is a multiple of 4",
+            )
+        x = _ink(pictures, self.dtype).reshape(u, s // 4, 4, s // 4, 4, 3)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(u, s // 4, s // 4, 48)
+        x = Dense(32, use_bias=False, dtype=self.dtype, kernel_init=_he_normal)(x)
+        x = jax.nn.relu(GroupNorm()(x))
+        x = ResidualBlock(64, stride=2, dtype=self.dtype)(x)
+        return x, _pool(x)
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 (He et al. 2016) with GroupNorm, for pictures of 224 pixels.
+
+    Attributes:
+      dtype: of the computation; parameters are float32.
+    """
+
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, pictures: UInt8[Array, "u s s 3"]
+    ) -> tuple[Float[Array, "u h w 512"], Float[Array, "u 1024"]]:
+        """Encodes pictures.
+
+        Args:
+          pictures: uint8 [U, S, S, 3].
+
+        Returns:
+          Feature map [U, ceil(S / 32), ceil(S / 32), 512] and its mean and maximum [U, 1024].
+        """
+        x = Conv(64, 7, 2, self.dtype)(_ink(pictures, self.dtype))
+        x = jax.nn.relu(GroupNorm()(x))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
         for stage, features in enumerate((64, 128, 256, 512)):
-            x = BasicBlock(features, stride=2 if stage else 1, dtype=self.dtype)(x)
-            x = BasicBlock(features, dtype=self.dtype)(x)
-        return x, jnp.mean(x, axis=(1, 2))
+            x = ResidualBlock(features, 2 if stage else 1, self.dtype)(x)
+            x = ResidualBlock(features, 1, self.dtype)(x)
+        return x, _pool(x)
 
 
 PICTURE_ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    "small": PictureEncoder,
+    "small": SmallPictureEncoder,
     "resnet18": ResNet18,
 }
+"""Picture encoders by name; each is constructed with ``dtype`` and maps uint8 pictures to
+(feature map [U, h, w, C], pooled [U, 2C])."""
 
 
 def sample_map(
@@ -219,64 +224,28 @@ def sample_map(
     molecule: Int[Array, " q"],
     positions: Float[Array, "q 2"],
 ) -> Float[Array, "q c"]:
-    """Feature maps between their cells, by bilinear interpolation.
+    """Reads feature maps at atom positions, bilinear between the centres of their cells.
 
-    The value of a cell stands at its centre: cell (i, j) at ((i + 1/2) / h, (j + 1/2) / w).
-    Beyond the outermost centres the value is that of the nearest point between them.
-
-    Args:
-      feature_map: one map a molecule.
-      molecule: int32, which map to sample; the sample is 0 where there is no such map.
-      positions: float32, (row, column) in [0, 1].
-    """
-    n, height, width, channels = feature_map.shape
-    shape = jnp.asarray([[height, width]], positions.dtype)
-    cell = jnp.clip(positions * shape - 0.5, 0, shape - 1)
-    low = jnp.floor(cell)
-    share = (cell - low).astype(feature_map.dtype)
-    low = low.astype(jnp.int32)
-    high = jnp.minimum(low + 1, jnp.asarray([[height - 1, width - 1]], jnp.int32))
-    # The four cells around each position: upper left, upper right, lower left, lower right.
-    row = jnp.stack([low[:, 0], low[:, 0], high[:, 0], high[:, 0]], axis=1)
-    column = jnp.stack([low[:, 1], high[:, 1], low[:, 1], high[:, 1]], axis=1)
-    down, right = share[:, 0], share[:, 1]
-    weight = jnp.stack(
-        [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], axis=1
-    )
-    exists = ((molecule >= 0) & (molecule < n))[:, None]
-    index = jnp.where(exists, (molecule[:, None] * height + row) * width + column, 0)
-    corners = feature_map.reshape(n * height * width, channels)[index]
-    return jnp.einsum("qk,qkc->qc", weight * exists.astype(weight.dtype), corners)
-
-
-def augment(
-    key: Key[Array, ""],
-    pictures: UInt8[Array, "u s s 3"],
-    positions: Float[Array, "n 2"],
-    molecule: Int[Array, " n"],
-) -> tuple[UInt8[Array, "u s s 3"], Float[Array, "n 2"]]:
-    """Turns and mirrors each picture at random, and the positions in it with it.
-
-    One of the eight symmetries of the square each, with equal probability.
+    Beyond the outermost centres the border cells continue.
 
     Args:
-      key: of the draw.
-      pictures: one a molecule.
-      positions: float32, (row, column) in [0, 1].
-      molecule: int32, picture that each position lies in; others, as in padding, give a
-        position without meaning.
+      feature_map: [U, h, w, C].
+      molecule: int32 [Q], row of the feature map; rows of padding (>= U) read the last map.
+      positions: [Q, 2], (row, column) in the picture, in [0, 1].
+
+    Returns:
+      [Q, C], of the dtype of the feature map.
     """
-    # Eight symmetries: swap the axes or not, then turn either of them round or not.
-    swap, *turn = jax.random.bernoulli(key, shape=(3, pictures.shape[0]))
-
-    def choose(condition: Bool[Array, " u"], changed: Array, same: Array) -> Array:
-        return jnp.where(condition[:, None, None, None], changed, same)
-
-    pictures = choose(swap, pictures.swapaxes(1, 2), pictures)
-    row, column = positions[:, 0], positions[:, 1]
-    swapped = swap[molecule]
-    axes = [jnp.where(swapped, column, row), jnp.where(swapped, row, column)]
-    for i in range(2):
-        pictures = choose(turn[i], jnp.flip(pictures, 1 + i), pictures)
-        axes[i] = jnp.where(turn[i][molecule], 1 - axes[i], axes[i])
-    return pictures, jnp.stack(axes, axis=1)
+    u, h, w, channels = feature_map.shape
+    size = jnp.array([[h, w]], jnp.int32)
+    cell = positions * size.astype(positions.dtype) - 0.5
+    cell = jnp.clip(cell, 0, (size - 1).astype(cell.dtype))
+    low = jnp.floor(cell).astype(jnp.int32)
+    corners = jnp.stack([low, jnp.minimum(low + 1, size - 1)])
+    fraction = cell - low.astype(cell.dtype)
+    weights = jnp.stack([1 - fraction, fraction]).astype(feature_map.dtype)
+    molecule = jnp.clip(molecule, 0, u - 1)
+    # One gather of four neighbours (row, then column) has one scatter as its transpose.
+    row, column = corners[:, None, :, 0], corners[None, :, :, 1]
+    neighbours = feature_map.reshape(-1, channels)[(molecule[None, None] * h + row) * w + column]
+    return jnp.einsum("rq,sq,rsqc->qc", weights[..., 0], weights[..., 1], neighbours)

@@ -61,9 +61,9 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.StandardSave(run))
             self._manager.wait_until_finished()
-        except OSError as error:
+        except Exception as error:  # orbax and tensorstore raise many kinds
             raise RunError(
-                f"{self.folder}: cannot write the checkpoint of step {step} ({error}). "
+                f"{self.folder}: cannot write the checkpoint of step {step} ({first_line(error)}). "
                 "Free some space and continue with --resume; earlier checkpoints are intact"
             ) from error
 
@@ -80,7 +80,7 @@ class Checkpoints:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise InputError(
-                f"the checkpoint cannot be read ({_first_line(error)})",
+                f"the checkpoint cannot be read ({first_line(error)})",
                 path=path,
                 remedy="Delete this folder to go on from the checkpoint before it, "
                 "or train again with the config it was written with",
@@ -92,6 +92,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """First line of an error's text, or its kind if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

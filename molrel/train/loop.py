@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from molrel.data.batches import Budget, MoleculeSizes, Sampler, choose_budget, step_batches
 from molrel.data.table import MoleculeTable
-from molrel.errors import RunError
+from molrel.errors import RunError, writing
 from molrel.methods.method import Method
 from molrel.train.checkpoint import Checkpoints, RunState
 from molrel.train.settings import OptimiserConfig, TrainConfig
@@ -135,11 +135,12 @@ def train(
         last = _check_finite(pending, sampler, seeds, molecules, folder)
         pending.clear()
         plain = jax.device_get((state.params, state.state))
+        _check_parameters(plain, step, seeds)
         validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
         run = _keep_best(dataclasses.replace(run, train=state), plain, validations, step + 1)
         log.write(step + 1, last, validations)
         checkpoints.save(step + 1, run)
-        bar.set_postfix(loss=f"{np.mean(last['total']):.4f}")
+        _tell(bar, step + 1, config.steps, last, validations)
     bar.close()
     checkpoints.close()
     seconds = time.perf_counter() - started
@@ -150,6 +151,15 @@ def train(
         "seconds_per_step": (seconds - compile_seconds) / steady,
         "n_parameters": float(sum(x.size for x in jax.tree.leaves(state.params)) / len(seeds)),
     }
+
+
+def _tell(bar: tqdm, step: int, steps: int, terms: dict, validations: list[dict]) -> None:
+    """Progress of the loop: beside the bar on a terminal, as a plain line elsewhere."""
+    loss = np.mean(terms["total"])
+    valid = np.mean([v["selection"] for v in validations])
+    bar.set_postfix(loss=f"{loss:.4f}", validation=f"{valid:.4f}")
+    if bar.disable:
+        print(f"step {step}/{steps}: loss {loss:.4f}, validation {valid:.4f}", flush=True)
 
 
 def _fresh_run(method, optimiser, table, batch, seeds, n_devices) -> RunState:
@@ -213,6 +223,16 @@ def _check_finite(
     return values
 
 
+def _check_parameters(plain: Any, step: int, seeds: Sequence[int]) -> None:
+    """Raises RunError if the last update broke a seed's parameters before any loss shows it."""
+    for i, seed in enumerate(seeds):
+        if not all(np.isfinite(x[i]).all() for x in jax.tree.leaves(plain)):
+            raise RunError(
+                f"step {step}, seed {seed}: the update made parameters that are not finite. "
+                "Lower optimiser.learning_rate"
+            )
+
+
 class MetricsLog:
     """``metrics.jsonl``: one line a seed and logged step, the record of the run."""
 
@@ -224,14 +244,15 @@ class MetricsLog:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        temporary.replace(self.path)
+        with writing(self.path):
+            temporary.write_text("".join(line + "\n" for line in kept))
+            temporary.replace(self.path)
 
     def write(
         self, step: int, terms: dict[str, np.ndarray], validations: list[dict[str, float]]
     ) -> None:
         """Appends one line a seed."""
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             for i, seed in enumerate(self.seeds):
                 row = {
                     "step": step,

@@ -18,7 +18,7 @@ def test_eight_devices_equal_one(case):
         [sys.executable, str(HERE / "device_check.py"), case],
         capture_output=True,
         text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent)},
         cwd=HERE,
         check=False,
     )
