@@ -47,12 +47,12 @@ def variants(base: Experiment) -> dict[str, Experiment]:
         "source-only": replace(base, method=source_only(method)),
         "full": base,
         "- reversal": without(adversarial_fragment=0.0, adversarial_pair=0.0),
-        "- fragment discriminator": without(adversarial_fragment=0.0),
-        "- pair discriminator": without(adversarial_pair=0.0),
-        "- prototype": without(prototype=0.0),
-        "- guidance": without(guidance=0.0),
+        "- functional groups": without(prototype=0.0, guidance=0.0),
         "- agreement": without(agreement=0.0),
         "+ entropy": without(entropy=0.1),
+        "all adaptation weights x 5": without(
+            adversarial_fragment=0.5, adversarial_pair=0.5, prototype=0.5, guidance=0.5
+        ),
         "weighting uniform (DANN)": with_method(weighting="uniform"),
         "weighting down": with_method(weighting="down"),
         "weighting signed": with_method(weighting="signed"),

@@ -16,6 +16,6 @@ def get_config() -> Experiment:
         features=FeatureConfig(picture_size=64),
         method=DisTransConfig(width=64, depth=3),
         optimiser=OptimiserConfig(learning_rate=1e-3),
-        train=TrainConfig(steps=150, source_examples=256, target_examples=256, evaluate_every=50),
+        train=TrainConfig(steps=120, source_examples=512, target_examples=512, evaluate_every=40),
         seeds=(0, 1, 2),
     )

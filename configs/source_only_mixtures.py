@@ -12,4 +12,9 @@ from molrel.experiment import source_only
 
 def get_config() -> Experiment:
     base = load_config_file(Path(__file__).with_name("distrans_mixtures.py"))
-    return replace(base, name="source_only_mixtures", method=source_only(base.method))
+    return replace(
+        base,
+        name="source_only_mixtures",
+        method=source_only(base.method),
+        train=replace(base.train, baselines=False),
+    )

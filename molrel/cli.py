@@ -185,7 +185,7 @@ def _train(arguments: list[str]) -> int:
 
 
 def _long_name(argument: str) -> str:
-    """A flag's full name in place of its short one, in both ``--flag value`` and ``--flag=value``."""
+    """A flag's full name in place of its short one; also in ``--flag=value``."""
     name, equals, value = argument.partition("=")
     return ALIASES.get(name, name) + equals + value
 

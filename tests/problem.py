@@ -19,7 +19,7 @@ SOURCE = ["CCCCCC", "c1ccccc1", "CC1CCCCC1", "C=CCC", "CC(C)CC", "Cc1ccccc1C", "
 TARGET = ["CCO", "CC(=O)O", "Oc1ccccc1", "CCN", "CCS", "NCC(=O)O", "ClCCCl", "c1ccncc1"]
 CONFIG = DisTransConfig(
     width=16,
-    depth=2,
+    depth=1,
     discriminator_width=16,
     weights=LossWeights(0.3, 0.3, 0.2, 0.2, 0.1, 0.1),
     warmup=0.0,

@@ -39,7 +39,7 @@ def aggregate(
         g = m.graph
         assert g.senders is not None and g.receivers is not None
         return ops.sum_bonds(
-            h, embed_bonds(g.edges), g.senders, g.receivers, m.edge_mask, relu=relu
+            h, embed_bonds(m.edges), g.senders, g.receivers, m.edge_mask, relu=relu
         )
     if relu:
         out = ops.sum_messages(h, embed_bonds(m.neighbour_bonds), m.neighbours, m.neighbour_mask)
@@ -104,7 +104,7 @@ class GINE(nn.Module):
 
     @nn.compact
     def __call__(self, molecules: Molecules) -> Float[Array, "n d"]:
-        h = Dense(self.width, dtype=self.dtype, name="atoms")(molecules.graph.nodes)
+        h = Dense(self.width, dtype=self.dtype, name="atoms")(molecules.nodes)
         outputs = [jax.nn.relu(h)]
         for i in range(self.depth):
             layer = GINLayer(

@@ -70,6 +70,16 @@ class Molecules:
     positions: Float[Array, "n 2"]
 
     @property
+    def nodes(self) -> Float[Array, "n a"]:
+        """Atom features."""
+        return self.graph.nodes  # pyright: ignore[reportReturnType]
+
+    @property
+    def edges(self) -> Float[Array, "e b"]:
+        """Features of the directed bonds."""
+        return self.graph.edges  # pyright: ignore[reportReturnType]
+
+    @property
     def fragment_mask(self) -> Bool[Array, "u f"]:
         """Whether each fragment is real."""
         return self.fragment_types >= 0

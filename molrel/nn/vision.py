@@ -8,6 +8,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import Initializer, ones, variance_scaling, zeros
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8
 
@@ -15,7 +16,7 @@ from molrel.errors import InputError
 from molrel.nn.dense import Dense
 
 ConvPath = Literal["auto", "direct", "im2col"]
-_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_he_normal = variance_scaling(2.0, "fan_out", "normal")
 
 
 def conv2d(
@@ -83,31 +84,10 @@ class Conv(nn.Module):
         return conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
 
 
-class GroupNorm(nn.Module):
-    """Group normalisation (Wu & He 2018), each picture by itself: no state, no mask needed.
-
-    The moments are taken per channel and then averaged over a group's channels, so that
-    the map is read once and rewritten once; they are float32 at least.
-    """
-
-    group_size: int = 16
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u h w c"]:
-        u, channels = x.shape[0], x.shape[-1]
-        precise = x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
-        moments = jnp.stack([precise.mean((1, 2)), jnp.square(precise).mean((1, 2))])
-        moments = moments.reshape(2, u, channels // self.group_size, self.group_size)
-        mean, square = moments.mean(-1, keepdims=True)
-        # The difference of the moments can round to just below zero.
-        factor = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + 1e-5)
-        scale = self.param("scale", self.scale_init, (channels,)).astype(precise.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(precise.dtype)
-        gain = factor * scale.reshape(1, -1, self.group_size)
-        offset = bias.reshape(1, -1, self.group_size) - mean * gain
-        gain, offset = (a.reshape(u, 1, 1, channels) for a in (gain, offset))
-        return (precise * gain + offset).astype(x.dtype)
+def _norm(x: Float[Array, "u h w c"], scale_init: Initializer = ones) -> Float[Array, "u h w c"]:
+    """GroupNorm in float32, groups of 16 channels; each picture by itself: no state, no mask."""
+    norm = nn.GroupNorm(num_groups=None, group_size=16, epsilon=1e-5, scale_init=scale_init)
+    return norm(x.astype(jnp.float32)).astype(x.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -123,11 +103,11 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u i j o"]:
         y = Conv(self.features, 3, self.stride, self.dtype)(x)
-        y = jax.nn.relu(GroupNorm()(y))
+        y = jax.nn.relu(_norm(y))
         y = Conv(self.features, 3, dtype=self.dtype)(y)
-        y = GroupNorm(scale_init=nn.initializers.zeros)(y)
+        y = _norm(y, zeros)
         if self.stride > 1 or x.shape[-1] != self.features:
-            x = GroupNorm()(Conv(self.features, 1, self.stride, self.dtype)(x))
+            x = _norm(Conv(self.features, 1, self.stride, self.dtype)(x))
         return jax.nn.relu(x + y)
 
 
@@ -176,7 +156,7 @@ class SmallPictureEncoder(nn.Module):
         x = _ink(pictures, self.dtype).reshape(u, s // 4, 4, s // 4, 4, 3)
         x = x.transpose(0, 1, 3, 2, 4, 5).reshape(u, s // 4, s // 4, 48)
         x = Dense(32, use_bias=False, dtype=self.dtype, kernel_init=_he_normal)(x)
-        x = jax.nn.relu(GroupNorm()(x))
+        x = jax.nn.relu(_norm(x))
         x = ResidualBlock(64, stride=2, dtype=self.dtype)(x)
         return x, _pool(x)
 
@@ -203,7 +183,7 @@ class ResNet18(nn.Module):
           Feature map [U, ceil(S / 32), ceil(S / 32), 512] and its mean and maximum [U, 1024].
         """
         x = Conv(64, 7, 2, self.dtype)(_ink(pictures, self.dtype))
-        x = jax.nn.relu(GroupNorm()(x))
+        x = jax.nn.relu(_norm(x))
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
         for stage, features in enumerate((64, 128, 256, 512)):
             x = ResidualBlock(features, 2 if stage else 1, self.dtype)(x)

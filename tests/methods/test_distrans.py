@@ -25,22 +25,16 @@ def setting():
     return batch, variables
 
 
-def gradients(setting, config, progress, keep=("supervised",)):
-    """Gradient of the loss without its supervised part, per module."""
+def adaptation_loss(setting, config):
+    """(params, progress) -> the loss without its supervised part."""
     batch, variables = setting
     method = make_problem(config)[0]
 
-    def adaptation(params):
-        total, (_, terms) = method.loss(
-            params, variables.state, batch, jax.random.key(1), progress
-        )
-        return total - sum(terms[name] for name in keep)
+    def value(params, progress):
+        total, (_, terms) = method.loss(params, variables.state, batch, jax.random.key(1), progress)
+        return total - terms["supervised"]
 
-    grads = jax.jit(jax.grad(adaptation))(variables.params)
-    return {
-        name: float(jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(g))))
-        for name, g in grads.items()
-    }
+    return jax.jit(jax.value_and_grad(value))
 
 
 def test_score_does_not_depend_on_the_order_of_the_pair(setting):
@@ -54,45 +48,49 @@ def test_score_does_not_depend_on_the_order_of_the_pair(setting):
 
 
 def test_warm_up_trains_the_discriminators_and_leaves_the_encoder_alone(setting):
-    config = replace(CONFIG, weights=ADVERSARIAL, warmup=0.5)
-    before = gradients(setting, config, 0.4)
-    after = gradients(setting, config, 0.9)
+    batch, variables = setting
+    config = replace(CONFIG, weights=ADVERSARIAL, warmup=0.5, branches="graph")
+    loss = adaptation_loss(setting, config)
+    before, after = (
+        {
+            name: float(jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(part))))
+            for name, part in loss(variables.params, progress)[1].items()
+        }
+        for progress in (0.4, 0.9)
+    )
     assert before["fragment_discriminator"] > 1e-4 and before["pair_discriminator"] > 1e-4
     assert before["atoms"] < 1e-7 and before["pair"] < 1e-7
     assert after["atoms"] > 1e-5 and after["pair"] > 1e-5
 
 
 def test_the_encoder_goes_against_the_discriminators(setting):
-    batch, variables = setting
-    config = replace(CONFIG, weights=ADVERSARIAL, weighting="uniform")
-    method = make_problem(config)[0]
-
-    def loss(params):
-        total, (_, terms) = method.loss(params, variables.state, batch, jax.random.key(1), 1.0)
-        return total - terms["supervised"]
-
-    value, grads = jax.jit(jax.value_and_grad(loss))(variables.params)
+    _, variables = setting
+    config = replace(CONFIG, weights=ADVERSARIAL, weighting="uniform", branches="graph")
+    loss = adaptation_loss(setting, config)
+    value, grads = loss(variables.params, 1.0)
 
     def after_step(names):
         moved = {
             k: jax.tree.map(lambda p, g: p - 0.02 * g, v, grads[k]) if k in names else v
             for k, v in variables.params.items()
         }
-        return float(loss(moved))
+        return float(loss(moved, 1.0)[0])
 
     discriminators = {"fragment_discriminator", "pair_discriminator"}
     assert after_step(discriminators) < float(value)
     assert after_step(set(variables.params) - discriminators) > float(value)
 
 
-def test_prototypes_move_towards_the_batch_and_stay_unit_vectors(setting):
+@pytest.fixture(scope="module")
+def loss():
+    return jax.jit(make_problem()[0].loss)
+
+
+def test_prototypes_move_towards_the_batch_and_stay_unit_vectors(setting, loss):
     batch, variables = setting
-    method = make_problem()[0]
     state = variables.state
     for _ in range(3):
-        _, (state, terms) = jax.jit(method.loss)(
-            variables.params, state, batch, jax.random.key(1), 1.0
-        )
+        _, (state, terms) = loss(variables.params, state, batch, jax.random.key(1), 1.0)
     norms = np.linalg.norm(state["prototypes"], axis=-1)
     seen = np.asarray(state["updates"]) > 0
     np.testing.assert_allclose(norms[seen], 1.0, atol=1e-5)
@@ -100,12 +98,9 @@ def test_prototypes_move_towards_the_batch_and_stay_unit_vectors(setting):
     assert np.isfinite(terms["prototype"]) and terms["guidance"] > 0
 
 
-def test_every_weighted_term_is_logged(setting):
+def test_every_weighted_term_is_logged(setting, loss):
     batch, variables = setting
-    method = make_problem()[0]
-    _, (_, terms) = jax.jit(method.loss)(
-        variables.params, variables.state, batch, jax.random.key(1), 1.0
-    )
+    _, (_, terms) = loss(variables.params, variables.state, batch, jax.random.key(1), 1.0)
     assert {"supervised", *LossWeights.__dataclass_fields__} <= set(terms)
 
 
@@ -114,5 +109,7 @@ def test_source_only_reads_no_target(setting):
     off = LossWeights(*[0.0] * 4, agreement=0.0, entropy=0.0)
     method = make_problem(replace(CONFIG, weights=off))[0]
     assert not method.target
-    total, (_, terms) = method.loss(variables.params, variables.state, batch, jax.random.key(1), 1)
+    total, (_, terms) = jax.jit(method.loss)(
+        variables.params, variables.state, batch, jax.random.key(1), 1.0
+    )
     assert set(terms) == {"supervised"} and total == terms["supervised"]
