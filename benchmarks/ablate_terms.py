@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from molrel.memory import enable_compilation_cache, keep_heap  # noqa: E402
 
 keep_heap()
+enable_compilation_cache()
 
 import pandas as pd  # noqa: E402
 
@@ -80,7 +78,6 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=500)
     parser.add_argument("--only", nargs="*", help="variants to run")
     args = parser.parse_args()
-    enable_compilation_cache()
     base = load_config_file(args.config)
     base = replace(base, train=replace(base.train, baselines=False, replicates=20))
     frames, rows = {}, []

@@ -4,9 +4,10 @@ import json
 import sys
 import time
 
-from molrel.memory import keep_heap, peak_memory_mb
+from molrel.memory import enable_compilation_cache, keep_heap, peak_memory_mb
 
 keep_heap()
+enable_compilation_cache()
 
 import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402

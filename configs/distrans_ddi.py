@@ -18,6 +18,13 @@ def get_config() -> Experiment:
         features=FeatureConfig(picture_size=64),
         method=DisTransConfig(width=128, depth=3),
         optimiser=OptimiserConfig(learning_rate=5e-4),
-        train=TrainConfig(steps=1500, source_examples=512, target_examples=256, evaluate_every=150),
+        train=TrainConfig(
+            steps=300,
+            source_examples=512,
+            target_examples=256,
+            evaluate_every=75,
+            valid_examples=4000,
+            replicates=100,
+        ),
         seeds=(0, 1, 2),
     )

@@ -115,9 +115,10 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"molrel: unknown command {command!r}\n{USAGE}", file=sys.stderr)
         return 2
-    # Before JAX is imported: temporaries stay with the process instead of going back to
-    # the system at every step.
+    # Both before JAX is imported: temporaries stay with the process instead of going back to
+    # the system at every step, and compiled programs stay on disk for the next process.
     keep_heap()
+    enable_compilation_cache()
     try:
         return {"train": _train, "evaluate": _evaluate, "predict": _predict, "data": _data}[
             command
@@ -177,7 +178,6 @@ def _train(arguments: list[str]) -> int:
         default=TrainCommand(base, Path("runs") / base.name),
         prog="molrel train CONFIG.py",
     )
-    enable_compilation_cache()
     from molrel.experiment import run
 
     run(flags.experiment, flags.out, resume=flags.resume, compare=flags.compare)
@@ -192,7 +192,6 @@ def _long_name(argument: str) -> str:
 
 def _evaluate(arguments: list[str]) -> int:
     flags = tyro.cli(Evaluate, args=arguments, prog="molrel evaluate")
-    enable_compilation_cache()
     from molrel.inference import evaluate_run
 
     evaluate_run(
@@ -207,7 +206,6 @@ def _evaluate(arguments: list[str]) -> int:
 
 def _predict(arguments: list[str]) -> int:
     flags = tyro.cli(Predict, args=arguments, prog="molrel predict")
-    enable_compilation_cache()
     from molrel.inference import predict_csv
 
     counts = predict_csv(flags.run, flags.input, flags.output, flags.smiles_columns)

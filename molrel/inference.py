@@ -68,7 +68,7 @@ def predict_csv(
             temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
-    failed = int((result["error"] != "").sum())
+    failed = int(np.sum(np.asarray(result["error"]) != ""))
     return {"scored": len(result) - failed, "failed": failed}
 
 
@@ -111,7 +111,7 @@ def _score_frame(run: Run, frame: pd.DataFrame, columns: list[str], source: Path
         raise InputError(
             f"none of the {len(frame)} rows can be scored; the first: {errors[0]}",
             path=source,
-            row=int(frame.index.to_numpy()[0]),
+            row=int(frame.index.to_numpy(np.int64)[0]),
             remedy="Check --smiles-columns",
         )
     # Rows with a bad molecule may have mentioned molecules that are not needed.

@@ -113,8 +113,8 @@ def _restore(best: Path) -> dict[str, Any]:
     checkpointer = ocp.PyTreeCheckpointer()
     try:
         # NumPy, so that a run made on an accelerator is read on a machine without one.
-        tree = checkpointer.metadata(best).item_metadata.tree
-        restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        metadata: Any = checkpointer.metadata(best).item_metadata
+        restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
         restored = checkpointer.restore(best, restore_args=restore)
     except Exception as error:  # orbax and tensorstore raise many kinds
         raise InputError(

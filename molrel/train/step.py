@@ -146,13 +146,16 @@ def compile_step(
     if resolve_seeds_mode(mode) == "vmap":
         return _compile(jax.vmap(step, in_axes=(0, None, 0)), n_devices)
     single = _compile(step, n_devices)
+    # Compiled, because hundreds of leaves would each be sliced by a program of their own.
+    split = jax.jit(lambda states: [unstack(states, i) for i in range(len(states.step))])
+    join = jax.jit(stack)
 
     def loop(states, table, batch):
         results = [
-            single(unstack(states, i), table, _seed_of(batch, i, n_devices))
-            for i in range(len(states.step))
+            single(state, table, _seed_of(batch, i, n_devices))
+            for i, state in enumerate(split(states))
         ]
-        return stack([r[0] for r in results]), stack([r[1] for r in results])
+        return join([r[0] for r in results]), join([r[1] for r in results])
 
     return loop
 
