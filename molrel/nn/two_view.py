@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from molrel.nn import graph as ops
-from molrel.nn.dense import Dense
+from molrel.nn.dense import Dense, widen
 from molrel.nn.gine import GINE, FragmentPool, mean_over_atoms
 from molrel.nn.gradient_reversal import reverse_gradient
 from molrel.nn.graph import Molecules
@@ -105,7 +105,7 @@ class TwoViewNetwork(nn.Module):
             pooled = jnp.concatenate([mean_over_atoms(h, m), fragments.sum(1) / count], -1)
             z = z_graph = jax.nn.relu(self.readout(pooled))
             parts.append(ops.segment_mean(h[m.member_node], m.member_instance, self._slots(m)))
-            graph = self.project_graph(z_graph).astype(jnp.float32) if both else None
+            graph = widen(self.project_graph(z_graph)) if both else None
         if self.branches != "graph":
             feature_map, pooled = self.pictures(m.pictures)
             z = z_picture = jax.nn.relu(self.picture_readout(pooled))
@@ -113,13 +113,13 @@ class TwoViewNetwork(nn.Module):
                 feature_map, m.node_molecule[m.member_node], m.positions[m.member_node]
             )
             parts.append(ops.segment_mean(at_atoms, m.member_instance, self._slots(m)))
-            picture = self.project_picture(z_picture).astype(jnp.float32) if both else None
+            picture = widen(self.project_picture(z_picture)) if both else None
         if both:
             z = self.fusion(z_graph, z_picture)
-        joined = jnp.concatenate([p.astype(jnp.float32) for p in parts], axis=-1)
+        joined = jnp.concatenate([widen(p) for p in parts], axis=-1)
         return Encoded(
-            z=z.astype(jnp.float32),
-            fragments=fragments.astype(jnp.float32),
+            z=widen(z),
+            fragments=widen(fragments),
             fragment_mask=m.fragment_mask,
             graph=graph,
             picture=picture,
@@ -141,7 +141,7 @@ class TwoViewNetwork(nn.Module):
         attended = cross_attention(*tokens[0], *tokens[1])
         z_ab = self.pair(side_mean(e.z, a), side_mean(e.z, b), *attended)
         z_ab = self.drop(z_ab, deterministic=not train)
-        return z_ab.astype(jnp.float32), self.head(z_ab).astype(jnp.float32)
+        return widen(z_ab), widen(self.head(z_ab))
 
     def judge_fragments(self, fragments: Array, coefficient: Array) -> Float[Array, "u f"]:
         """Domain logits of fragments behind the reversal."""

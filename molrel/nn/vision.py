@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, UInt8
 
 from molrel.errors import InputError
-from molrel.nn.dense import Dense
+from molrel.nn.dense import Dense, widen
 
 ConvPath = Literal["auto", "direct", "im2col"]
 _he_normal = variance_scaling(2.0, "fan_out", "normal")
@@ -87,7 +87,7 @@ class Conv(nn.Module):
 def _norm(x: Float[Array, "u h w c"], scale_init: Initializer = ones) -> Float[Array, "u h w c"]:
     """GroupNorm in float32, groups of 16 channels; each picture by itself: no state, no mask."""
     norm = nn.GroupNorm(num_groups=None, group_size=16, epsilon=1e-5, scale_init=scale_init)
-    return norm(x.astype(jnp.float32)).astype(x.dtype)
+    return norm(widen(x)).astype(x.dtype)
 
 
 class ResidualBlock(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from molrel.data.batches import Budget, MoleculeSizes, Sampler, choose_budget, step_batches
@@ -143,6 +145,7 @@ def train(
         _tell(bar, step + 1, config.steps, last, validations)
     bar.close()
     checkpoints.close()
+    log.close()
     seconds = time.perf_counter() - started
     steady = max(1, config.steps - first - 1)
     return run, {
@@ -234,7 +237,10 @@ def _check_parameters(plain: Any, step: int, seeds: Sequence[int]) -> None:
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one line a seed and logged step, the record of the run."""
+    """``metrics.jsonl``, one line a seed and logged step: the record of the run.
+
+    ``tensorboard/`` shows the same numbers; it is a view, and written again on resuming.
+    """
 
     def __init__(self, path: Path, seeds: Sequence[int]):
         self.path, self.seeds = path, seeds
@@ -247,6 +253,12 @@ class MetricsLog:
         with writing(self.path):
             temporary.write_text("".join(line + "\n" for line in kept))
             temporary.replace(self.path)
+        events = self.path.parent / "tensorboard"
+        shutil.rmtree(events, ignore_errors=True)
+        with writing(events):
+            self.writers = {s: SummaryWriter(str(events / f"seed_{s}")) for s in self.seeds}
+        for row in self.rows():
+            self._show(row)
 
     def write(
         self, step: int, terms: dict[str, np.ndarray], validations: list[dict[str, float]]
@@ -261,6 +273,17 @@ class MetricsLog:
                     "validation": validations[i],
                 }
                 file.write(json.dumps(row) + "\n")
+                self._show(row)
+
+    def _show(self, row: dict[str, Any]) -> None:
+        for group in ("terms", "validation"):
+            for name, value in row[group].items():
+                self.writers[row["seed"]].add_scalar(f"{group}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Flushes the TensorBoard events."""
+        for writer in self.writers.values():
+            writer.close()
 
     def rows(self) -> list[dict[str, Any]]:
         """All lines."""

@@ -151,10 +151,12 @@ def compile_step(
     join = jax.jit(stack)
 
     def loop(states, table, batch):
-        results = [
-            single(state, table, _seed_of(batch, i, n_devices))
-            for i, state in enumerate(split(states))
-        ]
+        results = []
+        for i, state in enumerate(split(states)):
+            results.append(single(state, table, _seed_of(batch, i, n_devices)))
+            # Seeds do not depend on one another, so without waiting they would run, and
+            # hold their temporaries, all at once.
+            jax.block_until_ready(results[-1])
         return join([r[0] for r in results]), join([r[1] for r in results])
 
     return loop
