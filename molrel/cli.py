@@ -45,6 +45,8 @@ class DataOverlap:
     """Address or CSV file."""
     target: tyro.conf.Positional[str]
     """Address or CSV file."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of CSV files that hold the molecules."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class DataDiscrepancy:
     """Address or CSV file."""
     target: tyro.conf.Positional[str]
     """Address or CSV file."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of CSV files that hold the molecules."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +231,8 @@ def _data(arguments: list[str]) -> int:
             data_commands.info(name)
         case DataFetch(name, folder):
             data_commands.fetch(name, folder)
-        case DataOverlap(source, target):
-            data_commands.print_overlap(source, target)
-        case DataDiscrepancy(source, target):
-            data_commands.print_discrepancy(source, target)
+        case DataOverlap(source, target, columns):
+            data_commands.print_overlap(source, target, columns)
+        case DataDiscrepancy(source, target, columns):
+            data_commands.print_discrepancy(source, target, columns)
     return 0

@@ -12,8 +12,9 @@ from molrel.config import DataConfig
 from molrel.data import catalog
 from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.overlap import overlap
+from molrel.data.types import Dataset, join
 from molrel.evaluate.markdown import markdown_table
-from molrel.prepare import load_domains
+from molrel.prepare import load_dataset
 from molrel.reporting import substructures
 
 
@@ -47,18 +48,15 @@ def fetch(name: str, folder: Path | None) -> None:
     print(catalog.fetch(name, folder))
 
 
-def print_overlap(source: str, target: str) -> None:
+def print_overlap(source: str, target: str, smiles_columns: tuple[str, ...]) -> None:
     """What two domains share."""
-    pair = load_domains(DataConfig(source=source, target=target), max_atoms=100)
-    assert pair[1] is not None
-    for name, value in overlap(pair[0], pair[1]).items():
+    for name, value in overlap(*_load(source, target, smiles_columns)).items():
         print(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}")
 
 
-def print_discrepancy(source: str, target: str) -> None:
+def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...]) -> None:
     """Jensen-Shannon divergence of substructures against its permutation null."""
-    first, second = load_domains(DataConfig(source=source, target=target), max_atoms=100)
-    assert second is not None
+    first, second = _load(source, target, smiles_columns)
     features = featurise_all(first.molecules, FeatureConfig())
     rows = discrepancy_rows(
         f"{source} vs {target}",
@@ -67,3 +65,10 @@ def print_discrepancy(source: str, target: str) -> None:
         second.examples.molecules(),
     )
     print(markdown_table(rows))
+
+
+def _load(source: str, target: str, smiles_columns: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    """Two domains over one molecule list; CSV files need no label."""
+    data = DataConfig(smiles_columns=smiles_columns)
+    first, second = (load_dataset(address, data, unlabelled=True) for address in (source, target))
+    return join(first, second)

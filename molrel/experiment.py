@@ -28,7 +28,7 @@ from molrel.methods.classical import random_forest
 from molrel.methods.distrans import distrans
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
-from molrel.reporting import pair_ids, report_run
+from molrel.reporting import pair_ids, predictions_of, report_run
 from molrel.train.checkpoint import first_line
 from molrel.train.loop import train
 from molrel.train.predict import make_predictor
@@ -81,6 +81,8 @@ def run(
         config = replace(config, method=source_only(config.method))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    for other in compare:
+        predictions_of(other)
     _claim(config, folder, resume)
     prepared = prepare(config, pictures=config.method.branches != "graph", cache=cache)
     method = transform(make_method(config, prepared))

@@ -229,9 +229,9 @@ def _score_dataset(
         raise InputError("has no label", path=address, remedy="`molrel predict` needs none")
     divided = divide(run.config.data, max_atoms=max_atoms)
     # One molecule list for the training data and the new set.
-    trained, other = join(divided.source, dataset)
+    _, other = join(divided.source, dataset)
     seen = np.zeros(len(other.molecules), bool)
-    seen[: len(trained.molecules)] = divided.seen()
+    seen[divided.parts["train"].molecules()] = True
     examples, valid, train = other.examples, divided.parts["valid"], divided.parts["train"]
     present = examples.molecules()
     position = np.zeros(len(other.molecules), np.int32)

@@ -66,7 +66,8 @@ def report_run(
     write_predictions(folder / "predictions.csv", frame)
     frames = {config.name: frame}
     for other in compare:
-        frames[other.name] = comparable_predictions(other, frame)
+        name = other.name if other.name not in frames else str(other)
+        frames[name] = comparable_predictions(other, frame)
     for name, by_part in baselines.items():
         frames[name] = predictions_frame(prepared, parts, by_part)
     rows: list[dict[str, Any]] = []
@@ -194,11 +195,17 @@ def differences(
     return rows
 
 
-def comparable_predictions(folder: Path, ours: pd.DataFrame) -> pd.DataFrame:
-    """Predictions of another run, refused unless they are of the same examples."""
+def predictions_of(folder: Path) -> Path:
+    """Where a finished run's predictions are; raises InputError if there are none."""
     path = folder / "predictions.csv"
     if not path.is_file():
         raise InputError("there are no predictions to compare with", path=path)
+    return path
+
+
+def comparable_predictions(folder: Path, ours: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of another run, refused unless they are of the same examples."""
+    path = predictions_of(folder)
     other = pd.read_csv(path)
     keys = [c for c in ("smiles_a", "smiles_b", "split") if c in ours]
     if len(other) != len(ours) or not (other[keys].to_numpy() == ours[keys].to_numpy()).all():

@@ -17,7 +17,7 @@ from molrel.data.types import Examples, Task
 from molrel.errors import InputError
 from molrel.methods.distrans import distrans
 from molrel.prepare import molecule_table
-from molrel.train.checkpoint import first_line
+from molrel.train.checkpoint import first_line, quiet
 from molrel.train.predict import make_predictor
 from molrel.train.step import unstack
 
@@ -110,10 +110,13 @@ def _restore(best: Path) -> dict[str, Any]:
     Raises:
       InputError: they are damaged.
     """
+    quiet()
     checkpointer = ocp.PyTreeCheckpointer()
     try:
         # NumPy, so that a run made on an accelerator is read on a machine without one.
         metadata: Any = checkpointer.metadata(best).item_metadata
+        if metadata is None:
+            raise ValueError("its metadata is damaged")
         restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
         restored = checkpointer.restore(best, restore_args=restore)
     except Exception as error:  # orbax and tensorstore raise many kinds

@@ -37,3 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("staged"):
             item.add_marker(missing)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory):
+    """Folder with source.csv, target.csv and the finished run of them in run/."""
+    from trained import train_tiny
+
+    folder = tmp_path_factory.mktemp("trained")
+    train_tiny(folder)
+    return folder

@@ -162,7 +162,7 @@ def describe(name: str) -> Entry:
     raise InputError(
         f"no data set {name!r}",
         remedy=(f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names())}")
-        + " A CSV file is read by its path",
+        + ". A CSV file is read by its path",
     )
 
 

@@ -42,7 +42,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path):
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        quiet()
         self.folder = folder.resolve()
         self._manager = ocp.CheckpointManager(
             self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
@@ -90,6 +90,11 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for background work and frees the manager."""
         self._manager.close()
+
+
+def quiet() -> None:
+    """Keeps orbax from logging what an error of ours says already."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 import time
@@ -270,9 +271,10 @@ class MetricsLog:
                     "step": step,
                     "seed": seed,
                     "terms": {name: float(v[i]) for name, v in terms.items()},
-                    "validation": validations[i],
+                    # JSON has no NaN: an AUROC of one class is left out.
+                    "validation": {k: v for k, v in validations[i].items() if math.isfinite(v)},
                 }
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row, allow_nan=False) + "\n")
                 self._show(row)
 
     def _show(self, row: dict[str, Any]) -> None:

@@ -1,0 +1,96 @@
+"""Configs as values: files, JSON and what is refused."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from molrel.config import Experiment, check, from_json, load_config_file, to_json
+from molrel.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_file_can_be_trained_with_and_survives_json(path):
+    experiment = load_config_file(path)
+    assert check(experiment) is experiment
+    assert experiment.name == path.stem
+    assert from_json(json.loads(json.dumps(to_json(experiment)))) == experiment
+
+
+def test_source_only_is_distrans_without_adaptation():
+    full, plain = (
+        load_config_file(ROOT / "configs" / f"{n}_mixtures.py") for n in ("distrans", "source_only")
+    )
+    assert full.method.adapts and not plain.method.adapts
+    assert replace(full.method, weights=plain.method.weights) == plain.method
+    assert (full.data, full.features, full.optimiser, full.seeds) == (
+        plain.data,
+        plain.features,
+        plain.optimiser,
+        plain.seeds,
+    )
+    assert replace(full.train, baselines=False) == plain.train
+
+
+@pytest.mark.parametrize(
+    "text, row, words",
+    [
+        ("def get_config():\n    return Experiment()\n", 2, "NameError"),
+        ("x = (\n", 1, "SyntaxError"),
+        ("x = 1\n", None, "defines no get_config"),
+        ("def get_config():\n    return 3\n", None, "must return"),
+        (
+            "from molrel.config import TrainConfig\n"
+            "def get_config():\n    return TrainConfig(stepz=3)\n",
+            3,
+            "'steps'",
+        ),
+    ],
+)
+def test_a_wrong_config_file_is_one_error_with_its_line(tmp_path, text, row, words):
+    path = tmp_path / "c.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        load_config_file(path)
+    assert caught.value.path == path and caught.value.row == row
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda v: v | {"nam": 1}, "unknown config field 'nam'. Did you mean 'name'"),
+        (lambda v: v | {"train": v["train"] | {"step": 1}}, "'train.step'.*'train.steps'"),
+        (lambda v: v | {"version": 2}, "version 2"),
+        (lambda v: v | {"name": 3}, "'name' cannot be 3"),
+        (lambda v: v | {"train": 3}, "section 'train'"),
+        (lambda v: v | {"method": v["method"] | {"weighting": "sideways"}}, "'method.weighting'"),
+        (lambda v: [], "cannot be"),
+    ],
+)
+def test_wrong_json_is_refused_by_field(change, words):
+    with pytest.raises(InputError, match=words):
+        from_json(change(to_json(Experiment())))
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1), (-1,), (2**31,)])
+def test_seeds_must_be_different_and_small(seeds):
+    with pytest.raises(InputError, match="seeds"):
+        check(Experiment(seeds=seeds))
+
+
+def test_help_lists_every_config_field():
+    done = subprocess.run(
+        [sys.executable, "-m", "molrel", "train", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    for flag in ("--optimiser.learning-rate", "--method.weights.guidance", "--seeds", "--resume"):
+        assert flag in done.stdout

@@ -1,0 +1,123 @@
+"""The loop: a loss that is not finite, what is selected, and how often it compiles."""
+
+import itertools
+import json
+import logging
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problem
+import pytest
+from problem import CONFIG, SOURCE, TARGET
+
+from molrel.errors import RunError
+from molrel.train.loop import train
+from molrel.train.predict import make_predictor
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+SMILES = SOURCE + TARGET
+
+
+def make_problem():
+    """Without pictures, which compiles in a fraction of the time."""
+    return problem.make_problem(replace(CONFIG, branches="graph"))
+
+
+def fit(folder, method=None, values=None):
+    """Trains the small problem; ``values`` are what successive validations return."""
+    plain, table, sampler, *_ = make_problem()
+    values = itertools.cycle([0.5]) if values is None else iter(values)
+    return train(
+        method or plain,
+        table,
+        sampler,
+        lambda params, state: {"selection": next(values)},
+        seeds=(0, 1),
+        config=TrainConfig(steps=6, evaluate_every=2),
+        optimiser_config=OptimiserConfig(learning_rate=1e-2),
+        folder=folder,
+        molecules=SMILES,
+    )
+
+
+def with_bad_term(method, name, value, at):
+    """The method with a term that turns to ``value`` in the second seed's step ``at``."""
+
+    def loss(params, state, batch, key, progress, axis_name=None):
+        total, (new, terms) = method.loss(params, state, batch, key, progress, axis_name)
+        bad = jnp.where(progress >= at, value, 0.0)
+        return total + bad, (new, terms | {name: bad})
+
+    return method._replace(loss=loss)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_with_step_term_and_molecules(tmp_path, value):
+    method = with_bad_term(make_problem()[0], "curvature", value, at=3 / 6)
+    with pytest.raises(RunError) as caught:
+        fit(tmp_path, method)
+    message = str(caught.value)
+    assert "step 3" in message and "curvature" in message and "seed 0" in message
+    assert "supervised" not in message, "a finite term is blamed"
+    batch = (tmp_path / "failed_batch.txt").read_text().split()
+    assert set(batch) <= set(SMILES) and batch[0] in message
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in rows} == {2}, "earlier lines are kept"
+    assert [p.name for p in (tmp_path / "checkpoints").glob("[0-9]*")] == ["2"]
+
+
+def test_each_seed_keeps_its_own_best_step(tmp_path):
+    # Validations come seed by seed: seed 0 is best at step 4, seed 1 at step 2.
+    final, _ = fit(tmp_path, values=[0.5, 0.9, 0.8, 0.7, 0.6, float("nan")])
+    assert final.best_step.tolist() == [4, 2]
+    np.testing.assert_allclose(final.best_value, [0.8, 0.9])
+    newest = jax.tree.leaves(final.train.params)
+    assert any(not np.array_equal(b, p) for b, p in zip(jax.tree.leaves(final.best_params), newest))
+
+
+def test_a_run_compiles_the_large_programs_at_most_three_times(tmp_path, caplog):
+    """Step, encoder, head: whatever the number of steps, seeds, validations and splits."""
+    method, table, sampler, *_ = make_problem()
+    predict = make_predictor(method, table, symmetric=True)
+    logger = logging.getLogger("jax._src.interpreters.pxla")
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger=logger.name):
+        final, _ = train(
+            method,
+            table,
+            sampler,
+            lambda *variables: {"selection": float(predict(*variables, sampler.source).mean())},
+            seeds=(0, 1, 2),
+            config=TrainConfig(steps=9, evaluate_every=2),
+            optimiser_config=OptimiserConfig(),
+            folder=tmp_path,
+            molecules=SMILES,
+        )
+        best = jax.tree.map(lambda x: x[0], (final.best_params, final.best_state))
+        for examples in (sampler.source, sampler.target, sampler.source.take(np.arange(7))):
+            predict(*best, examples)
+    compiled = [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]
+    large = [m for m in compiled if any(f"Compiling jit({n})" in m for n in LARGE)]
+    assert {n for n in LARGE if any(f"jit({n})" in m for m in large)} == set(LARGE), compiled
+    assert len(large) == len(LARGE), large
+
+
+LARGE = ("step", "encode", "score")
+
+
+def test_scores_do_not_depend_on_chunks_order_or_company():
+    method, table, sampler, sizes, budget = make_problem()
+    from molrel.data.batches import step_batches
+    from molrel.methods.method import gather_batch
+    from molrel.train.step import unstack
+
+    first = unstack(step_batches(sampler, sizes, budget, seeds=(0,), step=0)[0], 0)
+    variables = method.init(jax.random.key(0), gather_batch(table, first))
+    predict = make_predictor(method, table, symmetric=True)
+    everything = predict(*variables, sampler.source)
+    assert everything.shape == (len(sampler.source), 1)
+    part = np.array([7, 3, 3, 20])
+    np.testing.assert_array_equal(predict(*variables, sampler.source.take(part)), everything[part])
+    swapped = replace(sampler.source, sides=sampler.source.sides[::-1])
+    np.testing.assert_array_equal(predict(*variables, swapped), everything)
