@@ -218,7 +218,9 @@ def _score_dataset(
     Every frame also holds source-validation rows, which thresholds are taken from.
     """
     max_atoms = run.config.features.max_atoms
-    dataset = load_dataset(address, settings, max_atoms=max_atoms)
+    divided = divide(run.config.data, max_atoms=max_atoms)
+    source = [divided.source.molecules[m] for m in divided.source_all.molecules()]
+    dataset = load_dataset(address, settings, max_atoms=max_atoms, seen=source)
     if dataset.task.kind != run.task.kind or len(dataset.examples.sides) != run.sides:
         raise InputError(
             f"is {dataset.task.kind} of {len(dataset.examples.sides)} molecules, the run "
@@ -227,12 +229,16 @@ def _score_dataset(
         )
     if np.isnan(dataset.examples.labels).all():
         raise InputError("has no label", path=address, remedy="`molrel predict` needs none")
-    divided = divide(run.config.data, max_atoms=max_atoms)
     # One molecule list for the training data and the new set.
     _, other = join(divided.source, dataset)
     seen = np.zeros(len(other.molecules), bool)
     seen[divided.parts["train"].molecules()] = True
-    examples, valid, train = other.examples, divided.parts["valid"], divided.parts["train"]
+    valid, train = divided.parts["valid"], divided.parts["train"]
+    known, mine = relation_ids(divided.source.examples, other.examples)
+    met = np.isin(mine, known)
+    examples = other.examples.take(np.flatnonzero(~met))
+    if not len(examples):
+        raise InputError("every example of it belongs to the run's own source", path=address)
     present = examples.molecules()
     position = np.zeros(len(other.molecules), np.int32)
     position[present] = np.arange(len(present))
@@ -254,11 +260,10 @@ def _score_dataset(
         rows = [frame(examples, "target", values[None])]
         rows += [frame(valid, "source-valid", on_valid[name][None])]
         frames[name] = pd.concat(rows)
-    of_train, of_other = relation_ids(train, examples)
-    trained_on = int(np.isin(of_other, of_train).sum())
     notes = [f"{dataset.name}: {dataset.note}"] if dataset.note else []
     notes += [f"{len(dataset.rejected)} rows were set aside."] if dataset.rejected else []
-    notes += [f"{trained_on} of the examples were trained on."] if trained_on else []
+    if met.any():
+        notes += [f"{met.sum():,} examples belong to the run's own source and were left out."]
     return frames, notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from molrel.config import DataConfig, Experiment
 from molrel.data import catalog
 from molrel.data.batches import concatenate
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
-from molrel.data.negatives import sample_negatives
-from molrel.data.overlap import drop_shared_pairs, overlap
+from molrel.data.negatives import sample_negatives_by_stratum
+from molrel.data.overlap import divide_shared_pairs, overlap
 from molrel.data.read import read_csv, read_frame
 from molrel.data.splits import Split, cold_split, random_split, scaffold_split, strata
 from molrel.data.table import MoleculeTable, build_table
@@ -32,7 +32,7 @@ class Prepared:
       molecules: canonical SMILES by id, of both domains.
       features: by id.
       source: "train", "valid", "test" -> labelled examples (labels in the task's units).
-      source_all: every source example, before pairs of the target were taken out.
+      source_all: every source example, also those left to the target.
       target: examples with the labels that only the report reads, or None.
       seen: bool [M], molecules that occur in the source's training examples.
       knowledge: label-free statistics of both domains, None without a target.
@@ -71,7 +71,12 @@ class Prepared:
 
 
 def load_dataset(
-    address: str, data: DataConfig, *, max_atoms: int = 100, unlabelled: bool = False
+    address: str,
+    data: DataConfig,
+    *,
+    max_atoms: int = 100,
+    unlabelled: bool = False,
+    seen: Collection[str] = (),
 ) -> Dataset:
     """Loads a catalogue address or a CSV file; draws negatives where there are none.
 
@@ -80,6 +85,8 @@ def load_dataset(
       data: columns of CSV files, and how negatives are drawn.
       max_atoms: larger molecules are set aside.
       unlabelled: whether a CSV file may lack the label column; its labels are then NaN.
+      seen: canonical SMILES of the source; negatives are as many as positives in each of
+        the strata that they make.
 
     Raises:
       InputError: unknown address, unreadable file, or molecules without examples.
@@ -102,7 +109,7 @@ def load_dataset(
     labels = dataset.examples.labels
     positives_only = dataset.task.kind == "binary" and len(labels) and (labels == 1).all()
     if positives_only and len(dataset.examples.sides) == 2:
-        dataset = with_negatives(dataset, strategy=data.negatives, seed=data.split_seed)
+        dataset = with_negatives(dataset, seen, strategy=data.negatives, seed=data.split_seed)
     return dataset
 
 
@@ -111,19 +118,20 @@ def is_file(address: str) -> bool:
     return Path(address).suffix in (".csv", ".gz") or Path(address).is_file()
 
 
-def with_negatives(dataset: Dataset, *, strategy: str, seed: int) -> Dataset:
+def with_negatives(dataset: Dataset, seen: Collection[str], *, strategy: str, seed: int) -> Dataset:
     """Adds as many negatives as there are positives, drawn over all molecules of the set."""
     positives = np.stack([side.ids for side in dataset.examples.sides], axis=1)
-    drawn = sample_negatives(
-        positives,
+    known = set(seen)
+    drawn = sample_negatives_by_stratum(
         positives,
         dataset.examples.molecules(),
-        len(positives),
+        np.array([smiles in known for smiles in dataset.molecules]),
         strategy=strategy,  # pyright: ignore[reportArgumentType]
         seed=seed,
     )
     negatives = Examples.pairs(drawn, np.zeros(len(drawn)))
-    note = f"Negatives are drawn ({strategy}, 1:1); no pair is proven not to interact."
+    within = " within each stratum" if known else ""
+    note = f"Negatives are drawn ({strategy}, 1:1{within}); no pair is proven not to interact."
     return replace(
         dataset,
         examples=concatenate([dataset.examples, negatives]),
@@ -154,7 +162,9 @@ def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset 
     source = load_dataset(data.source, data, max_atoms=max_atoms)
     if data.target is None:
         return source, None
-    target = load_dataset(data.target, data, max_atoms=max_atoms, unlabelled=True)
+    target = load_dataset(
+        data.target, data, max_atoms=max_atoms, unlabelled=True, seen=source.molecules
+    )
     if not len(target.examples):
         raise InputError("the target has no molecules", path=data.target)
     if target.task.kind != source.task.kind or len(target.examples.sides) != len(
@@ -173,9 +183,9 @@ class Divided:
     """Both domains over one molecule list, with the source divided.
 
     Attributes:
-      source: without the pairs that also occur in the target.
+      source: without the pairs that are left to the target (``divide_shared_pairs``).
       source_all: every source example.
-      target: None where there is none.
+      target: without the pairs that are left to the source; None where there is none.
       parts: "train", "valid", "test" -> source examples.
       overlap: between the domains; None without a target.
       notes: sentences that a report must print.
@@ -202,10 +212,10 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
       InputError: see ``load_domains``; too few labelled source examples, or of one class.
     """
     source, target = load_domains(data, max_atoms=max_atoms)
-    source_all, shared, dropped = source.examples, None, 0
+    source_all, shared, left_out = source.examples, None, (0, 0)
     if target is not None:
         shared = overlap(source, target)
-        source, dropped = drop_shared_pairs(source, target)
+        source, target, left_out = divide_shared_pairs(source, target, seed=data.split_seed)
     split = split_source(source, data)
     parts = {
         name: source.examples.take(getattr(split, name)) for name in ("train", "valid", "test")
@@ -213,15 +223,18 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
     if not len(parts["train"]) or not len(parts["valid"]):
         raise InputError(
             f"{len(source.examples)} source examples are too few to train and validate on"
-            + (f" ({dropped} pairs also occur in the target)" if dropped else ""),
+            + (f" ({left_out[0]} more are left to the target)" if left_out[0] else ""),
             path=data.source,
             remedy="Add rows, or raise data.valid_fraction",
         )
     check_labels(parts, source.task, data)
     datasets = [source] if target is None else [source, target]
     notes = [f"{d.name}: {d.note}" for d in datasets if d.note]
-    if dropped:
-        notes.append(f"{dropped} source pairs that also occur in the target were removed.")
+    if any(left_out):
+        notes.append(
+            f"Of the pairs of molecules that both domains hold, half belong to each, by lot: "
+            f"{left_out[0]:,} source and {left_out[1]:,} target examples were left out."
+        )
     if split.dropped:
         notes.append(
             f"{split.dropped} source pairs that join two parts of the split were left out."

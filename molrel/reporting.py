@@ -90,7 +90,9 @@ def report_run(
             prepared.source_all.molecules(),
             prepared.target.molecules(),
         )
-    reasons = pd.Series([r.reason for r in prepared.rejected], dtype=object).value_counts()
+    reasons = pd.Series(
+        [r.reason.partition(";")[0] for r in prepared.rejected], dtype=object
+    ).value_counts()
     write_report(
         folder,
         rows,

@@ -76,6 +76,49 @@ def sample_negatives(
     return pool[rng.permuted(pairs, axis=1)].astype(np.int32)
 
 
+def sample_negatives_by_stratum(
+    positives: np.ndarray,
+    pool: np.ndarray,
+    seen: np.ndarray,
+    *,
+    strategy: Literal["uniform", "degree"],
+    seed: int,
+) -> np.ndarray:
+    """As many negatives as positives in each stratum: pairs of 0, 1 and 2 seen molecules.
+
+    Degrees are then matched within each stratum too. Matched over all pairs at once, the
+    number of seen molecules of a pair, and how often a seen molecule occurs with new ones,
+    would still tell the label, because interactions are densest among the molecules that
+    older sets hold already.
+
+    Args:
+      positives: int [P, 2].
+      pool: int [m], molecule ids that negatives may hold.
+      seen: bool [M] by molecule id, molecules of the source.
+      strategy, seed: as for ``sample_negatives``.
+
+    Returns:
+      int32 [P, 2] as of ``sample_negatives``; fewer where a stratum has fewer free pairs
+      than positives, all of which are then taken.
+    """
+    positives, pool = _pairs(positives), np.unique(np.asarray(pool, np.int64))
+    n_seen = seen[positives].sum(axis=1)
+    old, new = pool[seen[pool]], pool[~seen[pool]]
+    within = [np.stack(np.triu_indices(len(ids), 1), axis=1) for ids in (old, new)]
+    drawn = []
+    for k, ids, other in (
+        (2, old, np.zeros((0, 2), np.int64)),
+        (1, pool, np.concatenate([old[within[0]], new[within[1]]])),
+        (0, new, np.zeros((0, 2), np.int64)),
+    ):
+        own = positives[n_seen == k]
+        free = len(ids) * (len(ids) - 1) // 2 - len(other) - len(_codes(own, ids))
+        count = min(len(own), free)
+        if count:
+            drawn.append(sample_negatives(own, other, ids, count, strategy=strategy, seed=seed + k))
+    return np.concatenate([np.zeros((0, 2), np.int32), *drawn])
+
+
 def _pairs(pairs: np.ndarray) -> np.ndarray:
     return np.asarray(pairs, np.int64).reshape(-1, 2)
 

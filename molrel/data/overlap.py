@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from molrel.chem.smiles import parse
 from molrel.data.splits import relation_ids, strata
-from molrel.data.types import Dataset, Examples
+from molrel.data.types import Bag, Dataset, Examples, join
 
 
 def overlap(source: Dataset, target: Dataset) -> dict:
@@ -68,29 +67,44 @@ def overlap(source: Dataset, target: Dataset) -> dict:
     }
 
 
-def drop_shared_pairs(source: Dataset, target: Dataset) -> tuple[Dataset, int]:
-    """Removes from the source every pair that also occurs in the target, in either order.
+def divide_shared_pairs(
+    source: Dataset, target: Dataset, *, seed: int
+) -> tuple[Dataset, Dataset, tuple[int, int]]:
+    """Leaves every relation that both domains could hold to one of them, by lot.
 
-    Molecules are the same if their canonical SMILES are; the two sets need not have been
-    joined. The target's labels are not looked at.
+    Of the relations between molecules that occur in both domains, a random half belongs to
+    the target and the other half to the source; examples of the other domain are left out.
+    Nothing is left out where the domains share no relation.
+
+    To take from the source what the target lists would pass the target's labels on to
+    training: a target of positives and as many drawn negatives lists nearly all interacting
+    pairs and few others, so what stayed in the source would mostly be pairs that the target
+    says do not interact.
 
     Returns:
-      (source without these examples, number of examples removed).
+      (source, target, numbers of examples left out of each), over one molecule list.
     """
-    ids = {s: i for i, s in enumerate(dict.fromkeys(source.molecules + target.molecules))}
-    a, b = (
-        relation
-        for relation in relation_ids(
-            *(d.examples.relabel(_positions(ids, d.molecules)) for d in (source, target))
-        )
-    )
-    shared = np.isin(a, b)
-    kept = source.take(~shared)
-    return replace(kept, rejected=source.rejected), int(shared.sum())
+    source, target = join(source, target)
+    relations = relation_ids(source.examples, target.examples)
+    if not np.isin(relations[0], relations[1]).any():
+        return source, target, (0, 0)
+    both = np.zeros(len(source.molecules), bool)
+    both[np.intersect1d(source.examples.molecules(), target.examples.molecules())] = True
+    n_relations = int(max(r.max() for r in relations)) + 1
+    of_target = np.random.default_rng(seed).random(n_relations) < 0.5
+    kept, left_out = [], []
+    for dataset, relation, own in zip((source, target), relations, (~of_target, of_target)):
+        inside = [_all_flagged(side, both) for side in dataset.examples.sides]
+        keep = ~np.logical_and.reduce(inside) | own[relation]
+        kept.append(replace(dataset.take(keep), rejected=dataset.rejected))
+        left_out.append(int((~keep).sum()))
+    return kept[0], kept[1], (left_out[0], left_out[1])
 
 
-def _positions(ids: dict[str, int], molecules: Sequence[str]) -> np.ndarray:
-    return np.array([ids[s] for s in molecules], np.int32)
+def _all_flagged(side: Bag, flag: np.ndarray) -> np.ndarray:
+    """bool [N], whether every molecule of each bag has the flag, bool [M]."""
+    without = np.concatenate([[0], np.cumsum(~flag[side.ids])])
+    return without[side.offsets[1:]] == without[side.offsets[:-1]]
 
 
 def _contradictions(

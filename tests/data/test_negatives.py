@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from molrel.data.negatives import _codes, _ends, sample_negatives
+from molrel.data.negatives import (
+    _codes,
+    _ends,
+    sample_negatives,
+    sample_negatives_by_stratum,
+)
 from molrel.data.types import Dataset
 from molrel.errors import InputError
 
@@ -131,6 +136,27 @@ def test_deterministic_given_seed(strategy):
         for s in (0, 0, 1)
     ]
     assert draw[0] == draw[1] != draw[2]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_each_stratum_has_as_many_negatives_as_positives_and_the_same_degrees(strategy):
+    positives, seen = sparse_positives(), np.arange(300) >= 180  # the popular ones are seen
+    drawn = sample_negatives_by_stratum(positives, np.arange(300), seen, strategy=strategy, seed=0)
+    assert len(unordered(drawn)) == len(drawn) == len(positives)
+    assert not unordered(drawn) & unordered(positives)
+    for k in (0, 1, 2):
+        own, found = (p[seen[p].sum(1) == k] for p in (positives, drawn))
+        assert len(own) == len(found) > 0
+        if strategy == "degree":
+            assert np.abs(degrees(own, 300) - degrees(found, 300)).mean() < 0.6
+
+
+def test_a_stratum_without_free_pairs_gets_none():
+    # 0, 1, 2 are seen and all interact; 3 to 9 do not interact with one another.
+    positives = np.array([(0, 1), (0, 2), (1, 2), (3, 0), (4, 5)])
+    seen = np.arange(10) < 3
+    drawn = sample_negatives_by_stratum(positives, np.arange(10), seen, strategy="degree", seed=0)
+    assert sorted(seen[drawn].sum(1)) == [0, 1]
 
 
 @pytest.mark.staged

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from molrel.data.overlap import drop_shared_pairs, overlap
+from molrel.data.overlap import divide_shared_pairs, overlap
 from molrel.data.types import Dataset, Examples, Task, join
 
 BUTENE = ("C/C=C/C", "C/C=C\\C")
@@ -60,14 +60,52 @@ def test_regression_has_no_contradictions():
     assert found["contradictory_labels"] is None and found["pairs_shared"] == 1
 
 
+def random_set(name, molecules, count, seed):
+    """Labelled pairs of the given molecules, without repetition."""
+    rng = np.random.default_rng(seed)
+    pairs = [(a, b) for a in molecules for b in molecules if a < b]
+    chosen = [pairs[i] for i in rng.permutation(len(pairs))[:count]]
+    flipped = [p[::-1] if rng.random() < 0.5 else p for p in chosen]
+    return dataset(name, flipped, rng.integers(0, 2, count).astype(float))
+
+
+def smiles_pairs(d):
+    ids = np.stack([side.ids for side in d.examples.sides], axis=1)
+    return {frozenset((d.molecules[a], d.molecules[b])) for a, b in ids}
+
+
+CHAINS = ["C" * n for n in range(1, 31)]
+
+
 @pytest.mark.parametrize("joined", [False, True])
-def test_shared_pairs_are_dropped_in_either_order(joined):
-    source, target = join(SOURCE, TARGET) if joined else (SOURCE, TARGET)
-    kept, dropped = drop_shared_pairs(source, target)
-    assert dropped == 4 and kept.rows.tolist() == [5]
-    assert kept.molecules == source.molecules
-    again, none = drop_shared_pairs(kept, target)
-    assert none == 0 and len(again.examples) == 1
+def test_each_shared_pair_is_left_to_one_domain(joined):
+    a, b = random_set("s", CHAINS[:20], 150, 0), random_set("t", CHAINS[10:], 150, 1)
+    source, target = join(a, b) if joined else (a, b)
+    new_source, new_target, left_out = divide_shared_pairs(source, target, seed=0)
+    assert left_out == (150 - len(new_source.examples), 150 - len(new_target.examples))
+    assert not smiles_pairs(new_source) & smiles_pairs(new_target)
+    both = set(CHAINS[10:20])
+    for before, after in ((a, new_source), (b, new_target)):
+        gone = smiles_pairs(before) - smiles_pairs(after)
+        assert gone and all(pair <= both for pair in gone)
+        inside = [pair for pair in smiles_pairs(before) if pair <= both]
+        assert 0.2 < len(gone) / len(inside) < 0.8
+
+
+def test_what_stays_in_the_source_does_not_depend_on_what_the_target_lists():
+    """Else the target's positives could be read off the pairs that the source lacks."""
+    source = random_set("s", CHAINS, 435, 0)
+    kept = []
+    for seed in (1, 2):
+        target = random_set("t", CHAINS, 200, seed)
+        kept.append(smiles_pairs(divide_shared_pairs(source, target, seed=0)[0]))
+    assert kept[0] == kept[1] and len(kept[0]) < 300
+
+
+def test_domains_without_a_common_pair_stay_whole():
+    a, b = random_set("s", CHAINS[:10], 30, 0), random_set("t", CHAINS[10:], 30, 1)
+    source, target, left_out = divide_shared_pairs(a, b, seed=0)
+    assert left_out == (0, 0) and len(source.examples) == len(target.examples) == 30
 
 
 @pytest.mark.staged
@@ -79,5 +117,7 @@ def test_zhangddi_and_ddinter_share_what_their_documentation_says(staged):
     assert found["pairs_shared"] == 35260
     # Of these ZhangDDI calls 26,919 interactions and the rest not.
     assert found["contradictory_labels"] == 35260 - 26919
-    kept, dropped = drop_shared_pairs(source, target)
-    assert dropped == 35260 and overlap(kept, target)["pairs_shared"] == 0
+    kept_source, kept_target, _ = divide_shared_pairs(source, target, seed=0)
+    assert overlap(kept_source, kept_target)["pairs_shared"] == 0
+    # The source keeps its share of interactions, which the target's positives do not change.
+    assert abs(kept_source.examples.labels.mean() - source.examples.labels.mean()) < 0.01
