@@ -16,6 +16,6 @@ def get_config() -> Experiment:
         features=FeatureConfig(picture_size=64),
         method=DisTransConfig(width=64, depth=3),
         optimiser=OptimiserConfig(learning_rate=1e-3),
-        train=TrainConfig(steps=120, source_examples=512, target_examples=512, evaluate_every=40),
+        train=TrainConfig(steps=100, source_examples=512, target_examples=512, evaluate_every=25),
         seeds=(0, 1, 2),
     )

@@ -48,6 +48,17 @@ def make_method(config: Experiment, prepared: Prepared) -> Method:
     )
 
 
+def make_sampler(config: Experiment, prepared: Prepared, method: Method) -> Sampler:
+    """Draws the examples of a step: source with labels, target where the method reads it."""
+    return Sampler(
+        prepared.training_source(),
+        prepared.target if method.target else None,
+        n_source=config.train.source_examples,
+        n_target=config.train.target_examples,
+        balance=config.data.balance,
+    )
+
+
 def run(
     config: Experiment,
     folder: Path,
@@ -98,17 +109,10 @@ def run(
         scores = to_scores(predict(params, state, valid), prepared)
         return selection_metrics(valid.labels[:, 0], scores[:, 0], prepared.task.kind)
 
-    sampler = Sampler(
-        prepared.training_source(),
-        prepared.target if method.target else None,
-        n_source=config.train.source_examples,
-        n_target=config.train.target_examples,
-        balance=config.data.balance,
-    )
     final, cost = train(
         method,
         prepared.table,
-        sampler,
+        make_sampler(config, prepared, method),
         validate,
         seeds=config.seeds,
         config=config.train,

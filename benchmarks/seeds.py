@@ -1,0 +1,104 @@
+"""What several seeds cost together: one vmapped program against a loop, step by step.
+
+    python benchmarks/seeds.py configs/distrans_mixtures.py --seeds 4
+
+One seed alone, all seeds looped and all seeds vmapped each do one training step in turn, on
+the config's own data and batches, so drift of the machine's speed cancels. The losses of the
+looped and the vmapped seeds must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from molrel.memory import enable_compilation_cache, keep_heap
+
+keep_heap()
+enable_compilation_cache()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from molrel.config import load_config_file  # noqa: E402
+from molrel.data.batches import MoleculeSizes, step_batches  # noqa: E402
+from molrel.evaluate.markdown import markdown_table  # noqa: E402
+from molrel.experiment import make_method, make_sampler  # noqa: E402
+from molrel.prepare import prepare  # noqa: E402
+from molrel.train.loop import make_optimiser, sample_budget  # noqa: E402
+from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
+
+
+class Runner:
+    """Some seeds in one mode, stepped on demand."""
+
+    def __init__(self, problem, seeds, mode):
+        method, optimiser, table, self.batches, steps = problem
+        self.table, self.seeds, self.number = table, seeds, 0
+        first = unstack(self.batches(seeds, 0), 0)
+        init = jax.jit(lambda s: init_state(method, optimiser, table, first, s))
+        self.states = stack([init(jnp.asarray(s)) for s in seeds])
+        self.program = compile_step(method, optimiser, steps=steps, mode=mode)
+
+    def step(self) -> tuple[float, np.ndarray]:
+        """(seconds, total loss of each seed)."""
+        batch = self.batches(self.seeds, self.number)
+        started = time.perf_counter()
+        self.states, terms = jax.block_until_ready(self.program(self.states, self.table, batch))
+        self.number += 1
+        return time.perf_counter() - started, np.asarray(terms["total"])
+
+
+def main() -> None:
+    """Prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    config = load_config_file(args.config)
+    prepared = prepare(config, pictures=config.method.branches != "graph")
+    method = make_method(config, prepared)
+    sampler = make_sampler(config, prepared, method)
+    sizes = MoleculeSizes(prepared.table)
+    budget = sample_budget(sampler, sizes, 1)
+
+    def batches(seeds, step):
+        return step_batches(sampler, sizes, budget, seeds=seeds, step=step)[0]
+
+    optimiser = make_optimiser(config.optimiser, config.train.steps)
+    problem = (method, optimiser, prepared.table, batches, config.train.steps)
+    seeds = tuple(range(args.seeds))
+    runners = {
+        "one seed": Runner(problem, seeds[:1], "loop"),
+        f"{args.seeds} seeds, loop": Runner(problem, seeds, "loop"),
+        f"{args.seeds} seeds, vmap": Runner(problem, seeds, "vmap"),
+    }
+    seconds = {name: [] for name in runners}
+    for number in range(args.rounds + 1):
+        losses = {}
+        for name, runner in runners.items():
+            spent, losses[name] = runner.step()
+            if number:  # the first step compiles
+                seconds[name].append(spent)
+        _, looped, vmapped = losses.values()
+        np.testing.assert_allclose(vmapped, looped, rtol=1e-3)
+    one = np.array(seconds["one seed"])
+    rows = []
+    for name, spent in seconds.items():
+        ratio = np.array(spent) / one
+        rows.append(
+            {
+                "step of": name,
+                "median ms": round(float(np.median(spent)) * 1e3, 1),
+                "times one seed": f"{np.median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f})",
+            }
+        )
+    print(f"{args.config.name} on {jax.devices()[0].device_kind}, {args.rounds} rounds\n")
+    print(markdown_table(rows))
+
+
+if __name__ == "__main__":
+    main()
