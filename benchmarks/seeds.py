@@ -39,14 +39,16 @@ class Runner:
         self.table, self.seeds, self.number = table, seeds, 0
         first = unstack(self.batches(seeds, 0), 0)
         init = jax.jit(lambda s: init_state(method, optimiser, table, first, s))
-        self.states = stack([init(jnp.asarray(s)) for s in seeds])
         self.program = compile_step(method, optimiser, steps=steps, mode=mode)
+        self.states = self.program.enter(stack([init(jnp.asarray(s)) for s in seeds]))
 
     def step(self) -> tuple[float, np.ndarray]:
         """(seconds, total loss of each seed)."""
         batch = self.batches(self.seeds, self.number)
         started = time.perf_counter()
-        self.states, terms = jax.block_until_ready(self.program(self.states, self.table, batch))
+        self.states, terms = jax.block_until_ready(
+            self.program.step(self.states, self.table, batch)
+        )
         self.number += 1
         return time.perf_counter() - started, np.asarray(terms["total"])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 _MALLOPT = (
     (-4, 0),  # M_MMAP_MAX: large blocks come from the heap, not from mmap
     (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: freed memory is never given back
-    (-2, 256 * 2**20),  # M_TOP_PAD: the heap grows by 256 MiB at a time
+    (-2, 2**20),  # M_TOP_PAD: the heap grows by 1 MiB at a time
     (-8, 1),  # M_ARENA_MAX: all threads share that one heap
 )
 

@@ -100,7 +100,7 @@ def train(
     sizes = MoleculeSizes(table)
     budget = sample_budget(sampler, sizes, n_devices)
     optimiser = make_optimiser(optimiser_config, config.steps)
-    step_fn = compile_step(
+    program = compile_step(
         method, optimiser, steps=config.steps, n_devices=n_devices, mode=config.seeds_mode
     )
 
@@ -122,10 +122,10 @@ def train(
     bar = tqdm(total=config.steps, initial=done, disable=not sys.stderr.isatty(), unit="step")
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     started, compile_seconds, first = time.perf_counter(), 0.0, done
-    state = run.train
+    state = program.enter(run.train)
     for step in range(done, config.steps):
         for batch in batches(step):
-            state, terms = step_fn(state, table, batch)
+            state, terms = program.step(state, table, batch)
             pending.append((step, terms))
         if step == first:
             jax.block_until_ready(state)
@@ -137,10 +137,11 @@ def train(
         # ---- log, validate, keep the best, save -----------------------------------------
         last = _check_finite(pending, sampler, seeds, molecules, folder)
         pending.clear()
-        plain = jax.device_get((state.params, state.state))
+        stacked = program.leave(state)
+        plain = jax.device_get((stacked.params, stacked.state))
         _check_parameters(plain, step, seeds)
         validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
-        run = _keep_best(dataclasses.replace(run, train=state), plain, validations, step + 1)
+        run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
         log.write(step + 1, last, validations)
         checkpoints.save(step + 1, run)
         _tell(bar, step + 1, config.steps, last, validations)
@@ -153,7 +154,7 @@ def train(
         "seconds": seconds,
         "compile_seconds": compile_seconds,
         "seconds_per_step": (seconds - compile_seconds) / steady,
-        "n_parameters": float(sum(x.size for x in jax.tree.leaves(state.params)) / len(seeds)),
+        "n_parameters": float(sum(x.size for x in jax.tree.leaves(run.train.params)) / len(seeds)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.struct
 import jax
@@ -123,6 +123,21 @@ def resolve_seeds_mode(mode: SeedsMode) -> Literal["vmap", "loop"]:
     return mode
 
 
+class Program(NamedTuple):
+    """The compiled step of all seeds, and the form in which it carries their states.
+
+    Attributes:
+      enter: stacked states [S, ...] -> carried states.
+      step: (carried, table, batch [S, ...] or [D, S, ...]) -> (carried, terms [S]). The
+        carried states are donated: the caller must not use them again.
+      leave: carried states -> stacked states.
+    """
+
+    enter: Callable[[TrainState], Any]
+    step: Callable[[Any, MoleculeTable, IndexBatch], tuple[Any, dict[str, Array]]]
+    leave: Callable[[Any], TrainState]
+
+
 def compile_step(
     method: Method,
     optimiser: optax.GradientTransformation,
@@ -130,21 +145,20 @@ def compile_step(
     steps: int,
     n_devices: int = 1,
     mode: SeedsMode = "auto",
-) -> Step:
+) -> Program:
     """The step for all seeds and devices at once; both modes give the same numbers.
 
     Args:
       n_devices: 1 compiles with jit; more with pmap over that many local devices.
-      mode: how the leading seed axis of state and batch is run.
-
-    Returns:
-      A function of (states [S, ...], table, batch [S, ...] or [D, S, ...]) like a step.
-      The states are donated: the caller must not use them again.
+      mode: how the seeds are run. ``vmap`` carries stacked states, ``loop`` a list of them:
+        one seed's donated buffers are then used again from step to step, and nothing new is
+        placed in the hole that the temporaries of a step leave.
     """
     axis = DEVICES if n_devices > 1 else None
     step = make_step(method, optimiser, steps=steps, axis_name=axis)
     if resolve_seeds_mode(mode) == "vmap":
-        return _compile(jax.vmap(step, in_axes=(0, None, 0)), n_devices)
+        mapped = _compile(jax.vmap(step, in_axes=(0, None, 0)), n_devices)
+        return Program(lambda states: states, mapped, lambda states: states)
     single = _compile(step, n_devices)
     # Compiled, because hundreds of leaves would each be sliced by a program of their own.
     split = jax.jit(lambda states: [unstack(states, i) for i in range(len(states.step))])
@@ -152,14 +166,14 @@ def compile_step(
 
     def loop(states, table, batch):
         results = []
-        for i, state in enumerate(split(states)):
+        for i, state in enumerate(states):
             results.append(single(state, table, _seed_of(batch, i, n_devices)))
             # Seeds do not depend on one another, so without waiting they would run, and
             # hold their temporaries, all at once.
             jax.block_until_ready(results[-1])
-        return join([r[0] for r in results]), join([r[1] for r in results])
+        return [r[0] for r in results], join([r[1] for r in results])
 
-    return loop
+    return Program(split, loop, join)
 
 
 def _seed_of(batch: IndexBatch, index: int, n_devices: int) -> IndexBatch:

@@ -41,15 +41,16 @@ def run(n_devices, mode, seeds, **sizes_of_batch):
             for s in seeds
         ]
     )
-    step = compile_step(method, optimiser, steps=10, n_devices=n_devices, mode=mode)
-    terms = []
+    program = compile_step(method, optimiser, steps=10, n_devices=n_devices, mode=mode)
+    terms, states = [], program.enter(states)
     for number in range(STEPS):
         batches = step_batches(
             sampler, sizes, budget, seeds=seeds, step=number, n_devices=n_devices
         )
         for batch in batches:
-            states, found = step(states, table, batch)
+            states, found = program.step(states, table, batch)
             terms.append({k: np.asarray(v) for k, v in found.items()})
+    states = program.leave(states)
     return jax.device_get((states.params, states.state)), terms
 
 

@@ -30,15 +30,19 @@ def setup(seeds=(0, 1), **kwargs):
 
 
 def test_vmapped_seeds_equal_looped_seeds():
-    losses = {}
+    losses, finals = {}, {}
     for mode in ("vmap", "loop"):
         method, table, batch, states = setup()
-        step = compile_step(method, OPTIMISER, steps=10, mode=mode)
+        program = compile_step(method, OPTIMISER, steps=10, mode=mode)
+        carried = program.enter(states)
         losses[mode] = []
         for number in range(4):
-            states, terms = step(states, table, batch(number))
+            carried, terms = program.step(carried, table, batch(number))
             losses[mode].append(terms["total"])
+        finals[mode] = program.leave(carried)
     np.testing.assert_allclose(losses["vmap"], losses["loop"], rtol=2e-4)
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), f) for f in finals.values()]
+    assert shapes[0] == shapes[1]
     assert not np.allclose(losses["vmap"][0][0], losses["vmap"][0][1]), "seeds are the same"
 
 
@@ -54,7 +58,7 @@ def test_step_is_traced_once_over_ragged_batches():
 
 def test_loss_falls_on_a_fixed_batch():
     method, table, batch, states = setup((0,))
-    step = compile_step(method, optax.adamw(3e-3), steps=100, mode="vmap")
+    step = compile_step(method, optax.adamw(3e-3), steps=100, mode="vmap").step
     states = states.replace(opt_state=jax.vmap(optax.adamw(3e-3).init)(states.params))
     fixed, values = batch(0), []
     for _ in range(60):
