@@ -1,4 +1,4 @@
-"""The data sets that molrel knows by name: what they are, where they lie, how they are read."""
+"""The data sets that molrel knows by name: finding, verifying, loading and fetching them."""
 
 from __future__ import annotations
 
@@ -8,135 +8,11 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from molrel.data import builtin, named
-from molrel.data.types import Dataset, Task
+from molrel.data.entries import ENTRIES, Entry
+from molrel.data.types import Dataset
 from molrel.errors import InputError
-
-Reader = Callable[[Path, str, int], Dataset]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One data set of the catalogue.
-
-    Attributes:
-      name: what it is loaded by.
-      domains: parts that are loaded as ``name/domain``; empty if it is one whole.
-      task: what is predicted.
-      columns: what the sides of an example are.
-      licence: of the data.
-      citation: where it comes from.
-      address: URL below which the files of ``files`` can be had; "" if there is none.
-      files: path within a data folder -> sha256; empty for sets that come with a package.
-      reader: (data folder, domain, max_atoms) -> data set.
-      note: what to know before using it.
-    """
-
-    name: str
-    domains: tuple[str, ...]
-    task: Task
-    columns: tuple[str, ...]
-    licence: str
-    citation: str
-    reader: Reader
-    address: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-    note: str = ""
-
-
-def _drugs(read: Callable[[Path, int], Dataset], folder: str) -> Reader:
-    return lambda data, domain, max_atoms: read(data / folder, max_atoms)
-
-
-ENTRIES: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry(
-            name="mixtures",
-            domains=("hydrocarbons", "heteroatoms"),
-            task=builtin.MIXING,
-            columns=("first", "second"),
-            licence="MIT (packages thermo and chemicals)",
-            citation="E-PPR78: Jaubert & Mutelet, Fluid Phase Equilib. 224:285 (2004); Bell, "
-            "thermo and chemicals",
-            reader=lambda data, domain, max_atoms: builtin.read_mixtures(domain, max_atoms),
-            note=builtin.MIXTURES_NOTE,
-        ),
-        Entry(
-            name="henry",
-            domains=("computed", "water"),
-            task=builtin.HENRY,
-            columns=("solute", "solvent"),
-            licence="MIT (packages thermo and chemicals)",
-            citation="Sander, Atmos. Chem. Phys. 15:4399 (2015); Bell, thermo and chemicals",
-            reader=lambda data, domain, max_atoms: builtin.read_henry(domain, max_atoms),
-            note=f"{builtin.HENRY_COMPUTED_NOTE} {builtin.HENRY_WATER_NOTE}",
-        ),
-        Entry(
-            name="zhangddi",
-            domains=(),
-            task=named.INTERACTION,
-            columns=("drug_a", "drug_b"),
-            licence="not stated by its sources",
-            citation="Zhang et al., BMC Bioinformatics 18:18 (2017); SMILES: MIRACLE, Wang et "
-            "al., WWW 2021, and chemicalx (github.com/zw9977129/drug-drug-interaction, "
-            "github.com/isjakewong/MIRACLE, github.com/AstraZeneca/chemicalx)",
-            files={
-                "ddi/zhangddi/drugs.csv.gz": (
-                    "856006a4b510661ed79282ae5d90b5f3531e3b8f803fa0ad9c288d0c38e74000"
-                ),
-                "ddi/zhangddi/pairs.csv.gz": (
-                    "592f63b5e0cbf0b839a9349b67d7fef5803ccb706843e94166fa7cb5579cf7ff"
-                ),
-            },
-            reader=_drugs(named.read_zhangddi, "ddi/zhangddi"),
-            note=named.ZHANGDDI_NOTE,
-        ),
-        Entry(
-            name="chchminer",
-            domains=(),
-            task=named.INTERACTION,
-            columns=("drug_a", "drug_b"),
-            licence="not stated by its sources",
-            citation="BioSNAP ChCh-Miner: Zitnik et al., SNAP biomedical network data sets "
-            "(2018); MIRACLE, Wang et al., WWW 2021 (github.com/isjakewong/MIRACLE)",
-            files={
-                "ddi/chchminer/drugs.csv.gz": (
-                    "c3a8d08c14342d0e285f64ecaa00c584424e73ddcf6d6331ef06ff0efff3c94a"
-                ),
-                "ddi/chchminer/pairs.csv.gz": (
-                    "7f49ef6866bda19da35fde9373c4c82fe3dfa6f2b7c173bd57e6b55e4adb89c8"
-                ),
-            },
-            reader=_drugs(named.read_chchminer, "ddi/chchminer"),
-            note=named.CHCHMINER_NOTE,
-        ),
-        Entry(
-            name="ddinter2",
-            domains=(),
-            task=named.INTERACTION,
-            columns=("drug_a", "drug_b"),
-            licence="CC BY-NC-SA 4.0 (DDInter); drug vocabulary CC0 (DrugBank)",
-            citation="Xiong et al., Nucleic Acids Res. 50:D1200 (2022); Tian et al., Nucleic "
-            "Acids Res. 53:D1356 (2025) (ddinter2.scbdd.com, "
-            "github.com/hitesh19426/ddinter-main, github.com/vens8/ddinter)",
-            files={
-                "ddi/ddinter2/drugs.csv.gz": (
-                    "5a60ad8c36b42c5d51239ac7482457ded2bdd92e694d7884dfb90ba3bab5d490"
-                ),
-                "ddi/ddinter2/pairs.csv.gz": (
-                    "ffc21f60e23f500bd71d4081ec14df26d72ddc4049ceb8bc77bbaa5301970603"
-                ),
-            },
-            reader=_drugs(named.read_ddinter2, "ddi/ddinter2"),
-            note=named.DDINTER2_NOTE,
-        ),
-    )
-}
 
 
 def names() -> tuple[str, ...]:

@@ -78,6 +78,46 @@ def read_ddinter2(folder: Path, max_atoms: int = 100) -> Dataset:
     return _by_molecule("ddinter2", folder, pairs, labels, max_atoms, DDINTER2_NOTE)
 
 
+def read_ddinter2_class(folder: Path, domain: str, max_atoms: int = 100) -> Dataset:
+    """The part of DDInter 2.0 that belongs to one ATC class (first letter), positives only.
+
+    DDInter publishes one file a class, with every pair of every drug of that class. A drug is
+    of the classes whose file holds all of its pairs; drugs of several classes are dropped. A
+    pair belongs to a class if one drug is of it and the other is of it or of no class with a
+    file, so no pair and no classified drug is in two domains.
+
+    Args:
+      folder: holds drugs.csv.gz and pairs.csv.gz.
+      domain: letter of the class.
+      max_atoms: larger molecules are set aside, with their pairs.
+
+    Raises:
+      InputError: a file is missing or broken.
+    """
+    path = folder / "pairs.csv.gz"
+    pairs = read_frame(path, ["drug_a", "drug_b", "level", "atc_files"])
+    classes = _classes(pairs)
+    ends = np.array([[classes[drug] for drug in pairs[c]] for c in ("drug_a", "drug_b")])
+    inside = (ends == domain).any(axis=0) & np.isin(ends, [domain, ""]).all(axis=0)
+    pairs = pairs.loc[inside]
+    labels = np.ones(len(pairs), np.float32)
+    note = f"{DDINTER2_NOTE} Drugs of ATC class {domain} with one another and with unclassed drugs."
+    return _by_molecule(f"ddinter2_atc/{domain}", folder, pairs, labels, max_atoms, note)
+
+
+def _classes(pairs: pd.DataFrame) -> dict[str, str]:
+    """Drug -> its one ATC letter, "" for none with a file, "several" for more than one."""
+    common: dict[str, set[str]] = {}
+    for column in ("drug_a", "drug_b"):
+        for drug, letters in zip(pairs[column], pairs["atc_files"], strict=True):
+            letters = set(letters) - set("; ")
+            common[drug] = common.get(drug, letters) & letters
+    return {
+        drug: "several" if len(letters) > 1 else "".join(letters)
+        for drug, letters in common.items()
+    }
+
+
 def _by_molecule(
     name: str,
     folder: Path,

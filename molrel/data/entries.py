@@ -1,0 +1,236 @@
+"""What is known of each data set of the catalogue, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from molrel.data import builtin, named, opioids, relations
+from molrel.data.types import Dataset, Task
+
+Reader = Callable[[Path, str, int], Dataset]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of the catalogue.
+
+    Attributes:
+      name: what it is loaded by.
+      domains: parts that are loaded as ``name/domain``; empty if it is one whole.
+      task: what is predicted.
+      columns: what the sides of an example are.
+      licence: of the data.
+      citation: where it comes from.
+      address: URL below which the files of ``files`` can be had; "" if there is none.
+      files: path within a data folder -> sha256; empty for sets that come with a package.
+      reader: (data folder, domain, max_atoms) -> data set.
+      note: what to know before using it.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    task: Task
+    columns: tuple[str, ...]
+    licence: str
+    citation: str
+    reader: Reader
+    address: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def _in_folder(read: Callable[[Path, int], Dataset], folder: str) -> Reader:
+    return lambda data, domain, max_atoms: read(data / folder, max_atoms)
+
+
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            name="mixtures",
+            domains=("hydrocarbons", "heteroatoms"),
+            task=builtin.MIXING,
+            columns=("first", "second"),
+            licence="MIT (packages thermo and chemicals)",
+            citation="E-PPR78: Jaubert & Mutelet, Fluid Phase Equilib. 224:285 (2004); Bell, "
+            "thermo and chemicals",
+            reader=lambda data, domain, max_atoms: builtin.read_mixtures(domain, max_atoms),
+            note=builtin.MIXTURES_NOTE,
+        ),
+        Entry(
+            name="henry",
+            domains=("computed", "water"),
+            task=builtin.HENRY,
+            columns=("solute", "solvent"),
+            licence="MIT (packages thermo and chemicals)",
+            citation="Sander, Atmos. Chem. Phys. 15:4399 (2015); Bell, thermo and chemicals",
+            reader=lambda data, domain, max_atoms: builtin.read_henry(domain, max_atoms),
+            note=f"{builtin.HENRY_COMPUTED_NOTE} {builtin.HENRY_WATER_NOTE}",
+        ),
+        Entry(
+            name="opioid_cliffs",
+            domains=("mu", "delta", "kappa"),
+            task=opioids.CLIFF,
+            columns=("ligand_a", "ligand_b"),
+            licence="MIT (MoleculeACE); activities CC BY-SA 3.0 (ChEMBL)",
+            citation="van Tilborg et al., J. Chem. Inf. Model. 62:5938 (2022)",
+            reader=lambda data, domain, max_atoms: opioids.read_cliffs(domain, max_atoms),
+            note=opioids.CLIFFS_NOTE,
+        ),
+        Entry(
+            name="zhangddi",
+            domains=(),
+            task=named.INTERACTION,
+            columns=("drug_a", "drug_b"),
+            licence="not stated by its sources",
+            citation="Zhang et al., BMC Bioinformatics 18:18 (2017); SMILES: MIRACLE, Wang et "
+            "al., WWW 2021, and chemicalx (github.com/zw9977129/drug-drug-interaction, "
+            "github.com/isjakewong/MIRACLE, github.com/AstraZeneca/chemicalx)",
+            files={
+                "ddi/zhangddi/drugs.csv.gz": (
+                    "856006a4b510661ed79282ae5d90b5f3531e3b8f803fa0ad9c288d0c38e74000"
+                ),
+                "ddi/zhangddi/pairs.csv.gz": (
+                    "592f63b5e0cbf0b839a9349b67d7fef5803ccb706843e94166fa7cb5579cf7ff"
+                ),
+            },
+            reader=_in_folder(named.read_zhangddi, "ddi/zhangddi"),
+            note=named.ZHANGDDI_NOTE,
+        ),
+        Entry(
+            name="chchminer",
+            domains=(),
+            task=named.INTERACTION,
+            columns=("drug_a", "drug_b"),
+            licence="not stated by its sources",
+            citation="BioSNAP ChCh-Miner: Zitnik et al., SNAP biomedical network data sets "
+            "(2018); MIRACLE, Wang et al., WWW 2021 (github.com/isjakewong/MIRACLE)",
+            files={
+                "ddi/chchminer/drugs.csv.gz": (
+                    "c3a8d08c14342d0e285f64ecaa00c584424e73ddcf6d6331ef06ff0efff3c94a"
+                ),
+                "ddi/chchminer/pairs.csv.gz": (
+                    "7f49ef6866bda19da35fde9373c4c82fe3dfa6f2b7c173bd57e6b55e4adb89c8"
+                ),
+            },
+            reader=_in_folder(named.read_chchminer, "ddi/chchminer"),
+            note=named.CHCHMINER_NOTE,
+        ),
+        Entry(
+            name="ddinter2",
+            domains=(),
+            task=named.INTERACTION,
+            columns=("drug_a", "drug_b"),
+            licence="CC BY-NC-SA 4.0 (DDInter); drug vocabulary CC0 (DrugBank)",
+            citation="Xiong et al., Nucleic Acids Res. 50:D1200 (2022); Tian et al., Nucleic "
+            "Acids Res. 53:D1356 (2025) (ddinter2.scbdd.com, "
+            "github.com/hitesh19426/ddinter-main, github.com/vens8/ddinter)",
+            files={
+                "ddi/ddinter2/drugs.csv.gz": (
+                    "5a60ad8c36b42c5d51239ac7482457ded2bdd92e694d7884dfb90ba3bab5d490"
+                ),
+                "ddi/ddinter2/pairs.csv.gz": (
+                    "ffc21f60e23f500bd71d4081ec14df26d72ddc4049ceb8bc77bbaa5301970603"
+                ),
+            },
+            reader=_in_folder(named.read_ddinter2, "ddi/ddinter2"),
+            note=named.DDINTER2_NOTE,
+        ),
+        Entry(
+            name="ddinter2_atc",
+            domains=("A", "B", "D", "H", "L", "P", "R", "V"),
+            task=named.INTERACTION,
+            columns=("drug_a", "drug_b"),
+            licence="CC BY-NC-SA 4.0 (DDInter); drug vocabulary CC0 (DrugBank)",
+            citation="as ddinter2; domains are ATC classes",
+            files={
+                "ddi/ddinter2/drugs.csv.gz": (
+                    "5a60ad8c36b42c5d51239ac7482457ded2bdd92e694d7884dfb90ba3bab5d490"
+                ),
+                "ddi/ddinter2/pairs.csv.gz": (
+                    "ffc21f60e23f500bd71d4081ec14df26d72ddc4049ceb8bc77bbaa5301970603"
+                ),
+            },
+            reader=lambda data, domain, max_atoms: named.read_ddinter2_class(
+                data / "ddi/ddinter2", domain, max_atoms
+            ),
+            note=named.DDINTER2_NOTE,
+        ),
+        Entry(
+            name="ccgnet",
+            domains=(),
+            task=relations.COCRYSTAL,
+            columns=("coformer_a", "coformer_b"),
+            licence="MIT (github.com/Saoge123/ccgnet)",
+            citation="Jiang et al., Nat. Commun. 12:5950 (2021)",
+            files={
+                "cocrystal/ccgnet/pairs.csv.gz": (
+                    "77131516f3189d067d2cff9d4e5ef8786acc05b0e58124301f84cd3552bdc55b"
+                ),
+            },
+            reader=_in_folder(relations.read_ccgnet, "cocrystal/ccgnet"),
+            note=relations.CCGNET_NOTE,
+        ),
+        Entry(
+            name="herbiv",
+            domains=(),
+            task=relations.COMPATIBILITY,
+            columns=("herb_a", "herb_b"),
+            licence="MIT (github.com/MLi-lab-Bioinformatics-NJUCM/HerbiV)",
+            citation="HerbiV, Lab-Li-Bioinformatics-NJUCM (2023); pairs derived from its formulas",
+            files={
+                "herb/herbiv/herb_pairs_derived.csv.gz": (
+                    "314ec26912351dd37a67e80f6b42842b832d985f2bf6735e82a11349f9240ee1"
+                ),
+                "herb/herbiv/herb_ingredient.csv.gz": (
+                    "e2a98bf860439e8ecfde9138c69138fc4b1d939a84e754c7c62304b73bb90831"
+                ),
+                "herb/herbiv/ingredients.csv.gz": (
+                    "a89a3ed1752d2ce2a932a8644dd084eaaee4b0caabc39b6cec161f35df323798"
+                ),
+            },
+            reader=_in_folder(relations.read_herbiv, "herb/herbiv"),
+            note=relations.HERBIV_NOTE,
+        ),
+        Entry(
+            name="combisolv",
+            domains=("qm", "exp"),
+            task=relations.SOLVATION,
+            columns=("solute", "solvent"),
+            licence="not stated by its source (github.com/su-group/SolvBERT)",
+            citation="Vermeire & Green, Chem. Eng. J. 418:129307 (2021); subset: Yu et al., "
+            "Digital Discovery (2023)",
+            files={
+                "solvation/combisolv_qm/combisolv_qm_100k.csv.gz": (
+                    "3f96c9890aba74457582415a80ebe047a4f639cba97a367fe65a3e1c59e21ef0"
+                ),
+                "solvation/combisolv_exp/combisolv_exp_8780.csv.gz": (
+                    "1964c33493c5eba8f8c5746a8a079a685b4f521b762d31ad161925eebc543c38"
+                ),
+            },
+            reader=lambda data, domain, max_atoms: relations.read_combisolv(
+                data / "solvation", domain, max_atoms
+            ),
+            note=f"qm: {relations.COMBISOLV_QM_NOTE} exp: {relations.COMBISOLV_EXP_NOTE}",
+        ),
+        Entry(
+            name="uvvis",
+            domains=("deep4chem", "chemfluor", "dsscdb", "dyeagg", "cdex"),
+            task=relations.ABSORPTION,
+            columns=("dye", "solvent"),
+            licence="MIT (github.com/learningmatter-mit/uvvisml)",
+            citation="Greenman, Green & Gomez-Bombarelli, Chem. Sci. 13:1152 (2022)",
+            files={
+                "solvation/uvvis_multisource/lambda_max_abs.csv.gz": (
+                    "450017a39cbb67d047bff302d5afcb3de738469005e7976fb6548e7765a46008"
+                ),
+            },
+            reader=lambda data, domain, max_atoms: relations.read_uvvis(
+                data / "solvation/uvvis_multisource", domain, max_atoms
+            ),
+            note=relations.UVVIS_NOTE,
+        ),
+    )
+}
