@@ -22,6 +22,7 @@ from tqdm import tqdm
 from molrel.data.batches import Budget, MoleculeSizes, Sampler, choose_budget, step_batches
 from molrel.data.table import MoleculeTable
 from molrel.errors import RunError, writing
+from molrel.memory import release_free_memory
 from molrel.methods.method import Method
 from molrel.train.checkpoint import Checkpoints, RunState
 from molrel.train.settings import OptimiserConfig, TrainConfig
@@ -130,6 +131,7 @@ def train(
         if step == first:
             jax.block_until_ready(state)
             compile_seconds = time.perf_counter() - started
+            release_free_memory()
         bar.update()
         if (step + 1) % config.evaluate_every and step + 1 != config.steps:
             continue
@@ -144,6 +146,7 @@ def train(
         run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
         log.write(step + 1, last, validations)
         checkpoints.save(step + 1, run)
+        release_free_memory()
         _tell(bar, step + 1, config.steps, last, validations)
     bar.close()
     checkpoints.close()
