@@ -97,7 +97,7 @@ def test_pins_agree_with_the_ranges():
 
 def test_tools_agree_with_the_extra():
     extras = PROJECT["optional-dependencies"]
-    tools = requirements(extras["dev"] + extras["log"])
+    tools = requirements(extras["dev"])
     pins = pinned("requirements-dev.txt")
     assert pins.keys() == tools.keys()
     for name, pin in pins.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 _KINDS = {
     "float": (jnp.floating,),
@@ -56,9 +55,3 @@ def check_positive(name: str, value: Any) -> None:
     """Raises ValueError unless value is positive; a traced value is taken on trust."""
     if isinstance(value, (int, float)) and not value > 0:
         raise ValueError(f"{name} must be positive, got {value}")
-
-
-def widen(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x in float32 if it is narrower: a loss summed in bfloat16 keeps only 8 bits."""
-    x = jnp.asarray(x)
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
 from molrel.collectives import sum_counts
-from molrel.losses._checks import check, widen
+from molrel.dtypes import widen
+from molrel.losses._checks import check
 from molrel.losses.supervised import masked_mean
 
 

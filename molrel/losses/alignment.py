@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Real
 
 from molrel.collectives import gather_rows, gather_sum, share, sum_counts
-from molrel.losses._checks import check, check_positive, widen
+from molrel.dtypes import widen
+from molrel.losses._checks import check, check_positive
 from molrel.losses.supervised import masked_mean
 
 # Logit of a column that takes no part. Finite: a row of -inf alone has a NaN gradient.

@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Real
 
 from molrel.collectives import sum_counts
-from molrel.losses._checks import check, widen
+from molrel.dtypes import widen
+from molrel.losses._checks import check
 
 
 def masked_mean(

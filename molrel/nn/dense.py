@@ -1,9 +1,8 @@
-"""A linear map that is fast on every backend, and the dtype that outputs leave in."""
+"""A linear map that is fast on every backend."""
 
 from __future__ import annotations
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -17,8 +16,3 @@ class Dense(nn.Dense):
     def __call__(self, inputs: Float[Array, "... d"]) -> Float[Array, "... o"]:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
         return flat.reshape(*inputs.shape[:-1], self.features)
-
-
-def widen(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x in float32 if it is narrower; float64 stays float64."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

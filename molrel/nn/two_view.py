@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from molrel.dtypes import widen
 from molrel.nn import graph as ops
-from molrel.nn.dense import Dense, widen
+from molrel.nn.dense import Dense
 from molrel.nn.gine import GINE, FragmentPool, mean_over_atoms
 from molrel.nn.gradient_reversal import reverse_gradient
 from molrel.nn.graph import Molecules

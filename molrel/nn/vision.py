@@ -12,8 +12,9 @@ from flax.linen.initializers import Initializer, ones, variance_scaling, zeros
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8
 
+from molrel.dtypes import widen
 from molrel.errors import InputError
-from molrel.nn.dense import Dense, widen
+from molrel.nn.dense import Dense
 
 ConvPath = Literal["auto", "direct", "im2col"]
 _he_normal = variance_scaling(2.0, "fan_out", "normal")
