@@ -31,8 +31,9 @@ def setup(seeds=(0, 1), **kwargs):
 
 def test_vmapped_seeds_equal_looped_seeds():
     losses, finals = {}, {}
+    graph = replace(CONFIG, branches="graph")  # pictures would only take longer to compile
     for mode in ("vmap", "loop"):
-        method, table, batch, states = setup()
+        method, table, batch, states = setup(config=graph)
         program = compile_step(method, OPTIMISER, steps=10, mode=mode)
         carried = program.enter(states)
         losses[mode] = []
