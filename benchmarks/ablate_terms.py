@@ -27,7 +27,7 @@ from molrel.config import Experiment, load_config_file  # noqa: E402
 from molrel.evaluate.bootstrap import intervals, paired_difference  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
 from molrel.evaluate.report import molecule_ids, seed_scores  # noqa: E402
-from molrel.experiment import run, source_only  # noqa: E402
+from molrel.experiment import run  # noqa: E402
 
 
 def variants(base: Experiment) -> dict[str, Experiment]:
@@ -41,7 +41,7 @@ def variants(base: Experiment) -> dict[str, Experiment]:
         return replace(base, method=replace(method, **fields))
 
     return {
-        "source-only": replace(base, method=source_only(method)),
+        "source-only": replace(base, method=method.source_only()),
         "full": base,
         "- reversal": without(adversarial_fragment=0.0, adversarial_pair=0.0),
         "- functional groups": without(prototype=0.0, guidance=0.0),

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     config = load_config_file(args.config)
-    prepared = prepare(config, pictures=config.method.branches != "graph")
+    prepared = prepare(config, needs=config.method.needs)
     method = make_method(config, prepared)
     sampler = make_sampler(config, prepared, method)
     sizes = MoleculeSizes(prepared.table)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from molrel.config import Experiment, load_config_file
-from molrel.experiment import source_only
 
 
 def get_config() -> Experiment:
@@ -15,6 +14,6 @@ def get_config() -> Experiment:
     return replace(
         base,
         name="source_only_mixtures",
-        method=source_only(base.method),
+        method=base.method.source_only(),
         train=replace(base.train, baselines=False),
     )

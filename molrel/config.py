@@ -19,6 +19,7 @@ import tyro
 from molrel.chem.features import FeatureConfig
 from molrel.errors import InputError
 from molrel.methods.distrans import DisTransConfig
+from molrel.methods.siamese import SiameseConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
 
 
@@ -43,6 +44,12 @@ class DataConfig:
     """How negatives are drawn where a set has positives only."""
     balance: bool = False
     """Re-draw the source's negatives one to one each epoch."""
+    min_carriers: int = 10
+    """Molecules in each domain that must have a functional group for it to be aligned."""
+
+
+# Every method that a run can be configured with; flags are those of the config file's choice.
+Methods = DisTransConfig | SiameseConfig
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Experiment:
     name: str = "distrans_mixtures"
     data: DataConfig = field(default_factory=DataConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    method: DisTransConfig = field(default_factory=DisTransConfig)
+    method: tyro.conf.AvoidSubcommands[Methods] = field(default_factory=DisTransConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -115,7 +122,7 @@ def _nearest_field(message: str) -> str | None:
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message)
     sections = {
         hint.__name__: hint
-        for cls in (Experiment, DisTransConfig)
+        for cls in (Experiment, *typing.get_args(Methods))
         for hint in (cls, *typing.get_type_hints(cls).values())
         if dataclasses.is_dataclass(hint)
     }
@@ -156,9 +163,10 @@ def check(experiment: Experiment) -> Experiment:
             "a finite number that is not negative",
         ),
         "optimiser.warmup": (optimiser.warmup, 0 <= optimiser.warmup <= 1, "from 0 to 1"),
-        "method.width": (method.width, method.width >= 1, "at least 1"),
-        "method.depth": (method.depth, method.depth >= 1, "at least 1"),
     }
+    for name in ("width", "depth"):
+        value = getattr(method, name, 1)
+        rules[f"method.{name}"] = (value, value >= 1, "at least 1")
     for name, (value, good, wanted) in rules.items():
         if not good:
             raise InputError(f"config field {name!r} is {value!r}, but must be {wanted}")
@@ -166,8 +174,9 @@ def check(experiment: Experiment) -> Experiment:
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:
-    """Plain JSON values of every field."""
-    return json.loads(json.dumps(dataclasses.asdict(experiment)))
+    """Plain JSON values of every field; ``type`` tells which method's they are."""
+    values = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    return values | {"method": {"type": type(experiment.method).__name__, **values["method"]}}
 
 
 def from_json(values: dict[str, Any], path: Path | str = "config") -> Experiment:
@@ -203,12 +212,26 @@ def _build(cls: Any, values: Any, path: str, prefix: str) -> Any:
     built = {}
     for name, value in values.items():
         hint = hints[name]
+        if hint == Methods:
+            hint, value = _method_class(value, path)
         if dataclasses.is_dataclass(hint):
             built[name] = _build(hint, value, path, f"{prefix}{name}.")
         else:
             built[name] = tuple(value) if isinstance(value, list) else value
             _check_type(hint, built[name], path, prefix + name)
     return cls(**built)
+
+
+def _method_class(values: Any, path: str) -> tuple[Any, Any]:
+    """(class, fields) of the method section, whose ``type`` names the class."""
+    classes = {cls.__name__: cls for cls in typing.get_args(Methods)}
+    if not isinstance(values, dict) or values.get("type") not in classes:
+        raise InputError(
+            f"config section 'method' cannot be {values!r}",
+            path=path,
+            remedy=f"Its type is one of {sorted(classes)}",
+        )
+    return classes[values["type"]], {k: v for k, v in values.items() if k != "type"}
 
 
 def _check_type(hint: Any, value: Any, path: str, name: str) -> None:

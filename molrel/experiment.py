@@ -25,7 +25,6 @@ from molrel.evaluate.floors import PREFIX, floor_scores, prevalence
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
 from molrel.methods.classical import random_forest
-from molrel.methods.distrans import distrans
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
 from molrel.reporting import pair_ids, predictions_of, report_run
@@ -39,11 +38,10 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-
 
 def make_method(config: Experiment, prepared: Prepared) -> Method:
     """The config's method for the prepared task."""
-    return distrans(
-        config.method,
+    return config.method.build(
         prepared.knowledge,
         kind=prepared.task.kind,
-        n_targets=len(prepared.task.targets),
+        n_outputs=prepared.task.n_outputs,
         symmetric=prepared.task.symmetric,
     )
 
@@ -89,13 +87,13 @@ def run(
     check(config)
     if config.data.target is None and config.method.adapts:
         print("No target domain: the adaptation terms are switched off.")
-        config = replace(config, method=source_only(config.method))
+        config = replace(config, method=config.method.source_only())
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for other in compare:
         predictions_of(other)
     _claim(config, folder, resume)
-    prepared = prepare(config, pictures=config.method.branches != "graph", cache=cache)
+    prepared = prepare(config, needs=config.method.needs, cache=cache)
     method = transform(make_method(config, prepared))
     with writing(folder / "rejected.csv"):
         write_rejected(folder / "rejected.csv", prepared.rejected)
@@ -139,14 +137,6 @@ def run(
     baselines = fit_baselines(config, prepared, parts)
     cost |= {"total_seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
     return report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
-
-
-def source_only(method: Any) -> Any:
-    """The same encoder and head without any term that looks at the target."""
-    off = dict.fromkeys(
-        ("adversarial_fragment", "adversarial_pair", "prototype", "guidance", "entropy"), 0.0
-    )
-    return replace(method, weights=replace(method.weights, **off))
 
 
 def to_scores(logits: np.ndarray, prepared: Prepared) -> np.ndarray:

@@ -21,6 +21,7 @@ from molrel.data.splits import Split, cold_split, random_split, scaffold_split, 
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError
+from molrel.methods.method import Need
 
 
 @dataclass(frozen=True)
@@ -260,12 +261,14 @@ def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> No
             )
 
 
-def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = None) -> Prepared:
+def prepare(
+    config: Experiment, *, needs: Collection[Need] = ("pictures",), cache: Path | None = None
+) -> Prepared:
     """Loads, splits, featurises; no target label is used for anything but ``target``.
 
     Args:
       config: the experiment.
-      pictures: whether the method needs pictures on the device.
+      needs: parts of the table that only some methods read (``config.method.needs``).
       cache: folder of the feature cache; None takes the default.
     """
     divided = divide(config.data, max_atoms=config.features.max_atoms)
@@ -277,7 +280,7 @@ def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = N
             features,
             source.examples.molecules(),
             target.examples.molecules(),
-            min_carriers=config.method.min_carriers,
+            min_carriers=config.data.min_carriers,
         )
     mean, scale = label_scale(divided.parts["train"], source.task)
     return Prepared(
@@ -289,7 +292,7 @@ def prepare(config: Experiment, *, pictures: bool = True, cache: Path | None = N
         target=None if target is None else target.examples,
         seen=divided.seen(),
         knowledge=knowledge,
-        table=molecule_table(features, config.features, knowledge, pictures=pictures),
+        table=molecule_table(features, config.features, knowledge, needs),
         label_mean=mean,
         label_scale=scale,
         rejected=source.rejected + (() if target is None else target.rejected),
@@ -303,8 +306,7 @@ def molecule_table(
     features: Sequence[MoleculeFeatures],
     config: FeatureConfig,
     knowledge: DomainKnowledge | None,
-    *,
-    pictures: bool,
+    needs: Collection[Need],
 ) -> MoleculeTable:
     """The table in the types and groups of the knowledge (raw types, no groups without)."""
     return build_table(
@@ -312,7 +314,8 @@ def molecule_table(
         config,
         type_map=np.arange(72) if knowledge is None else knowledge.discrepancy.type_map,
         groups=np.zeros(0, int) if knowledge is None else knowledge.groups,
-        pictures=pictures,
+        pictures="pictures" in needs,
+        fingerprints="fingerprints" in needs,
     )
 
 

@@ -15,7 +15,6 @@ from molrel.chem.cache import featurise_all
 from molrel.config import Experiment, from_json
 from molrel.data.types import Examples, Task
 from molrel.errors import InputError
-from molrel.methods.distrans import distrans
 from molrel.prepare import molecule_table
 from molrel.train.checkpoint import first_line, quiet
 from molrel.train.predict import make_predictor
@@ -49,14 +48,13 @@ class Run:
         Probabilities for classes, predictions in the task's units for regression.
         """
         features = featurise_all(molecules, self.config.features)
-        method = distrans(
-            self.config.method,
+        method = self.config.method.build(
             None,
             kind=self.task.kind,
-            n_targets=len(self.task.targets),
+            n_outputs=self.task.n_outputs,
             symmetric=self.task.symmetric,
         )
-        table = molecule_table(features, self.config.features, None, pictures=method.pictures)
+        table = molecule_table(features, self.config.features, None, self.config.method.needs)
         predict = make_predictor(method, table, symmetric=self.task.symmetric)
         scores = []
         for i in range(len(self.config.seeds)):
@@ -84,7 +82,7 @@ def load_run(folder: Path) -> Run:
         settings = {
             "config": from_json(values["experiment"], path),
             "task": Task(
-                task["kind"], tuple(task["targets"]), tuple(task["units"]), task["symmetric"]
+                **task | {"targets": tuple(task["targets"]), "units": tuple(task["units"])}
             ),
             "sides": int(values.get("sides", 2)),
             "label_mean": np.array(values["label_mean"], np.float32),

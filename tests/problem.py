@@ -24,7 +24,6 @@ CONFIG = DisTransConfig(
     weights=LossWeights(0.3, 0.3, 0.2, 0.2, 0.1, 0.1),
     warmup=0.0,
     prototype_ready=1,
-    min_carriers=1,
 )
 
 

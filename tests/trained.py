@@ -41,7 +41,7 @@ def train_flags(folder: Path, out: str = "run") -> list[str]:
         *("--train.evaluate-every", "2"),
         *("--train.replicates", "5"),
         *("--method.branches", "graph"),
-        *("--method.min-carriers", "1"),
+        *("--data.min-carriers", "1"),
     ]
 
 

@@ -50,7 +50,9 @@ class MoleculeTable:
       fragment_types: int32 [M + 1, F], coarse type of each fragment, -1 padding.
       fragment_adjacency: uint8 [M + 1, F, F], 1 where a bond was cut between two fragments.
       pictures: uint8 [M + 1, S, S, 3].
+      fingerprints: uint8 [M + 1, B], Morgan counts.
       code_sizes, bond_code_sizes: number of values of each categorical column.
+      max_atoms: atoms of the largest molecule.
     """
 
     atoms: Ragged
@@ -61,8 +63,10 @@ class MoleculeTable:
     fragment_types: Int[Array, "m f"]
     fragment_adjacency: UInt8[Array, "m f f"]
     pictures: UInt8[Array, "m s s 3"] | None
+    fingerprints: UInt8[Array, "m b"] | None
     code_sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
     bond_code_sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
+    max_atoms: int = flax.struct.field(pytree_node=False)
 
     @property
     def padding_id(self) -> int:
@@ -153,6 +157,7 @@ def build_table(
     type_map: np.ndarray,
     groups: np.ndarray,
     pictures: bool = True,
+    fingerprints: bool = False,
 ) -> MoleculeTable:
     """Lays out the features of M molecules as one table.
 
@@ -161,7 +166,7 @@ def build_table(
       config: what the features were computed with.
       type_map: int [72], raw coarse fragment type -> type used by the model.
       groups: int [G], indices of the functional groups to keep, in model order.
-      pictures: whether the method needs the pictures.
+      pictures, fingerprints: whether the method needs them.
     """
     scheme = FEATURE_SCHEMES[config.scheme]
     atoms, bonds, extra, instances, members = [], [], [], [], []
@@ -195,12 +200,17 @@ def build_table(
     if pictures:
         blank = np.full_like(features[0].picture, 255)
         drawn = np.stack([*(f.picture for f in features), blank])
+    counts = None
+    if fingerprints:
+        counts = np.stack([*(f.fingerprint for f in features), features[0].fingerprint * 0])
     table = MoleculeTable(
         *(_ragged(part) for part in (atoms, bonds, extra, instances, members)),
         fragment_types=types,  # pyright: ignore[reportArgumentType]
         fragment_adjacency=adjacency,  # pyright: ignore[reportArgumentType]
         pictures=drawn,  # pyright: ignore[reportArgumentType]
+        fingerprints=counts,  # pyright: ignore[reportArgumentType]
         code_sizes=scheme.atom_sizes,
         bond_code_sizes=scheme.bond_sizes,
+        max_atoms=max(len(f.atom_codes) for f in features),
     )
     return jax.tree.map(jnp.asarray, table)

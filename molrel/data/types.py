@@ -115,12 +115,19 @@ class Task:
       targets: name of each of the T label columns.
       units: unit of each target; "" where it has none.
       symmetric: whether f(a, b) = f(b, a) must hold.
+      n_classes: of a multiclass task, whose one label column numbers them from 0.
     """
 
     kind: Kind = "binary"
     targets: tuple[str, ...] = ("label",)
     units: tuple[str, ...] = ("",)
     symmetric: bool = True
+    n_classes: int = 2
+
+    @property
+    def n_outputs(self) -> int:
+        """Logits that a model gives for an example."""
+        return self.n_classes if self.kind == "multiclass" else len(self.targets)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,48 @@ def binary_cross_entropy(
     return masked_mean(losses, weights, axis_name)
 
 
+def softmax_cross_entropy(
+    *,
+    logits: Float[Array, "n c"],
+    labels: Float[Array, "n 1"],
+    mask: Bool[Array, " n"],
+    weight: Float[Array, " n"],
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Cross-entropy over C classes: -sum w_n log softmax(l_n)[y_n] / sum w_n.
+
+    Args:
+      logits: N examples, C classes.
+      labels: number of the class from 0 to C - 1, NaN where missing.
+      mask: False for padding examples.
+      weight: non-negative importance of each example.
+      axis_name: name of the device axis, or None on a single device.
+
+    Returns:
+      Scalar share of the mean, in nats; 0 when no label is known.
+
+    Raises:
+      ValueError, TypeError: shapes or dtypes are not the above.
+
+    Example:
+      >>> arrays = dict(mask=jnp.array([True]), weight=jnp.ones(1))
+      >>> labels = jnp.array([[2.0]])
+      >>> round(float(softmax_cross_entropy(logits=jnp.zeros((1, 4)), labels=labels, **arrays)), 4)
+      1.3863
+    """
+    check(
+        logits=(logits, "float N C"),
+        labels=(labels, "float N 1"),
+        mask=(mask, "bool N"),
+        weight=(weight, "real N"),
+    )
+    known = mask & ~jnp.isnan(labels[:, 0])
+    logits = jnp.where(known[:, None], widen(logits), 0.0)
+    classes = jnp.where(known, labels[:, 0], 0.0).astype(jnp.int32)
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, classes)
+    return masked_mean(losses, jnp.where(known, weight, 0.0), axis_name)
+
+
 def squared_error(
     *,
     predictions: Float[Array, "n t"],

@@ -18,23 +18,20 @@ One batch, from integers to the loss:
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
 from molrel.losses import adversarial, alignment, supervised
-from molrel.methods.method import Batch, Method, Sides, Variables
-from molrel.nn.graph import Molecules
+from molrel.methods.method import Batch, Method, Need, active, from_network, supervise
 from molrel.nn.relation import side_mean
-from molrel.nn.two_view import Branches, Encoded, TwoViewNetwork
+from molrel.nn.two_view import Branches, TwoViewNetwork
 
 Weighting = Literal["uniform", "up", "down", "signed", "shuffled"]
 
@@ -75,8 +72,6 @@ class DisTransConfig:
     prototype_decay: float = 0.95
     prototype_ready: int = 20
     """Updates before a prototype is used."""
-    min_carriers: int = 10
-    """Molecules in each domain that must have a functional group for it to be aligned."""
     dropout: float = 0.0
     """On the pair features."""
     bfloat16: bool = False
@@ -86,7 +81,30 @@ class DisTransConfig:
     def adapts(self) -> bool:
         """Whether any term looks at the target domain."""
         w = self.weights
-        return any((w.adversarial_fragment, w.adversarial_pair, w.prototype, w.guidance, w.entropy))
+        terms = (w.adversarial_fragment, w.adversarial_pair, w.prototype, w.guidance, w.entropy)
+        return any(active(term) for term in terms)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Pictures, unless only the graph is encoded."""
+        return frozenset() if self.branches == "graph" else frozenset({"pictures"})
+
+    def source_only(self) -> DisTransConfig:
+        """The same encoder and head without any term that looks at the target."""
+        off = {"adversarial_fragment": 0.0, "adversarial_pair": 0.0, "prototype": 0.0}
+        off |= {"guidance": 0.0, "entropy": 0.0}
+        return replace(self, weights=replace(self.weights, **off))
+
+    def build(
+        self,
+        knowledge: DomainKnowledge | None,
+        *,
+        kind: str = "binary",
+        n_outputs: int = 1,
+        symmetric: bool = True,
+    ) -> Method:
+        """See ``MethodConfig``."""
+        return distrans(self, knowledge, kind=kind, n_outputs=n_outputs, symmetric=symmetric)
 
 
 def distrans(
@@ -94,7 +112,7 @@ def distrans(
     knowledge: DomainKnowledge | None,
     *,
     kind: str = "binary",
-    n_targets: int = 1,
+    n_outputs: int = 1,
     symmetric: bool = True,
     seed: int = 0,
 ) -> Method:
@@ -103,8 +121,8 @@ def distrans(
     Args:
       config: sizes, weights and schedule.
       knowledge: label-free statistics of both domains; None is enough to predict.
-      kind: ``binary``/``multilabel`` (cross-entropy) or ``regression`` (squared error).
-      n_targets: label columns T.
+      kind: of the task; decides the supervised loss.
+      n_outputs: logits of an example.
       symmetric: whether f(a, b) = f(b, a).
       seed: of the ``shuffled`` weighting.
     """
@@ -114,46 +132,25 @@ def distrans(
         branches=config.branches,
         picture_encoder=config.picture_encoder,
         discriminator_width=config.discriminator_width,
-        n_targets=n_targets,
+        n_targets=n_outputs,
         symmetric=symmetric,
         dropout=config.dropout,
         dtype=jnp.bfloat16 if config.bfloat16 else None,
     )
     constants = _constants(config, knowledge, seed)
-
-    def init(key: Array, batch: Batch) -> Variables:
-        params = network.init(key, batch.molecules, batch.sides)["params"]
-        n_groups = constants["group_weight"].shape[0]
-        if not n_groups:
-            return Variables(params, {})
-        state = {
-            "prototypes": jnp.zeros((2, n_groups, config.width)),
-            "updates": jnp.zeros((2, n_groups), jnp.int32),
-        }
-        return Variables(params, state)
-
-    def encode(params: Any, state: Any, molecules: Molecules) -> Encoded:
-        encoded = network.apply({"params": params}, molecules, method="encode")
-        # Only per-molecule parts, so that chunks can be joined along the first axis.
-        return encoded.replace(groups=None)  # pyright: ignore
-
-    def predict(params: Any, state: Any, encoded: Encoded, sides: Sides) -> Array:
-        return network.apply({"params": params}, encoded, sides, method="relate")[1]  # pyright: ignore
+    n_groups = len(constants["group_weight"])
+    state = {
+        "prototypes": np.zeros((2, n_groups, config.width), np.float32),
+        "updates": np.zeros((2, n_groups), np.int32),
+    }
 
     def loss(params, state, batch, key, progress, axis_name=None):
         return _loss(
             config, network, constants, kind, params, state, batch, key, progress, axis_name
         )
 
-    return Method(
-        init=init,
-        loss=loss,
-        encode=encode,
-        predict=predict,
-        embed=lambda encoded: encoded.z,
-        pictures=config.branches != "graph",
-        target=config.adapts,
-    )
+    # Without groups there are no prototypes, and a checkpoint cannot hold empty arrays.
+    return from_network(network, loss, target=config.adapts, state=state if n_groups else None)
 
 
 def _constants(
@@ -178,7 +175,8 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
     """Sum of all terms, each this device's share; the order follows the module's sketch."""
     c, w = config, config.weights
     m = batch.molecules
-    encoded = network.apply({"params": params}, m, method="encode")
+    guided = (active(w.prototype) or active(w.guidance)) and constants["group_weight"].size > 0
+    encoded = network.apply({"params": params}, m, groups=guided, method="encode")
     z_ab, logits = network.apply(
         {"params": params},
         encoded,
@@ -187,15 +185,9 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
         method="relate",
         rngs={"dropout": key},
     )
-    in_source, in_target = batch.in_domain(0), batch.in_domain(1)
-    labelled = {"labels": batch.labels, "mask": in_source > 0, "weight": batch.weight}
-    if kind == "regression":
-        supervise = functools.partial(supervised.squared_error, predictions=logits)
-    else:
-        supervise = functools.partial(supervised.binary_cross_entropy, logits=logits)
-    terms = {"supervised": supervise(**labelled, axis_name=axis_name)}
+    terms = {"supervised": supervise(kind, logits, batch, axis_name)}
     total = terms["supervised"]
-    if w.agreement and c.branches == "both":
+    if active(w.agreement) and c.branches == "both":
         terms["agreement"] = alignment.info_nce(
             z_a=encoded.graph,
             z_b=encoded.picture,
@@ -209,22 +201,22 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
         return total, (state, terms)
 
     rho = adversarial.reversal_progress(progress, c.warmup)
-    if w.adversarial_fragment or w.adversarial_pair:
+    if active(w.adversarial_fragment) or active(w.adversarial_pair):
         adversary = _adversarial(
             network, params, constants["kappa"], encoded, z_ab, batch, rho * c.reversal, axis_name
         )
         terms |= adversary
         total += w.adversarial_fragment * terms["adversarial_fragment"]
         total += w.adversarial_pair * terms["adversarial_pair"]
-    if (w.prototype or w.guidance) and constants["group_weight"].size:
-        state, guided = _guidance(
+    if guided:
+        state, found = _guidance(
             c, constants, alignment.l2_normalise(encoded.groups), state, batch, axis_name
         )
-        terms |= guided
-        total += rho * (w.prototype * guided["prototype"] + w.guidance * guided["guidance"])
-    if w.entropy:
+        terms |= found
+        total += rho * (w.prototype * found["prototype"] + w.guidance * found["guidance"])
+    if active(w.entropy):
         terms["entropy"] = supervised.entropy(
-            logits=logits, mask=in_target > 0, axis_name=axis_name
+            logits=logits, mask=batch.in_domain(1) > 0, axis_name=axis_name
         )
         total += rho * w.entropy * terms["entropy"]
     return total, (state, terms)

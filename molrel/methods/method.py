@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from molrel.data.batches import IndexBatch
+from molrel.data.knowledge import DomainKnowledge
 from molrel.data.table import MoleculeTable
+from molrel.losses import supervised
 from molrel.nn.graph import Molecules, gather, segment_sum
 
 Params = Any
@@ -93,7 +97,6 @@ class Method(NamedTuple):
       encode: (params, state, molecules) -> pytree of per-molecule arrays [U, ...].
       predict: (params, state, encoded, sides) -> logits [P, T].
       embed: (encoded) -> [U, D], one vector a molecule.
-      pictures: whether the table must hold pictures.
       target: whether training uses (unlabelled) target examples.
     """
 
@@ -102,5 +105,127 @@ class Method(NamedTuple):
     encode: Callable[[Params, State, Molecules], Any]
     predict: Callable[[Params, State, Any, Sides], Float[Array, "p t"]]
     embed: Callable[[Any], Float[Array, "u d"]]
-    pictures: bool
     target: bool
+
+
+Need = Literal["pictures", "fingerprints"]
+
+
+class MethodConfig(Protocol):
+    """The settings of a method, a frozen dataclass that builds it."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether any term looks at the target domain."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Parts of the molecule table that only some methods read."""
+        ...
+
+    def source_only(self) -> MethodConfig:
+        """The same method without any term that looks at the target domain."""
+        ...
+
+    def build(
+        self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
+    ) -> Method:
+        """The method for a task.
+
+        Args:
+          knowledge: label-free statistics of both domains; None is enough to predict.
+          kind: of the task.
+          n_outputs: logits of an example.
+          symmetric: whether f(a, b) = f(b, a).
+        """
+        ...
+
+
+class Network(Protocol):
+    """A flax module that encodes each molecule once and then relates encoded molecules.
+
+    ``encode(molecules)`` gives a pytree of per-molecule arrays [U, ...] with a field ``z``
+    [U, D]; ``relate(encoded, sides, train)`` gives (pair features [P, W], logits [P, T]) and
+    draws dropout and other noise from the stream ``dropout`` where ``train`` is set.
+    ``module(molecules, sides)`` touches every part, to initialise it.
+    """
+
+    def encode(self, m: Molecules) -> Any: ...
+
+    def relate(self, e: Any, sides: Sides, train: bool = False) -> tuple[Array, Array]: ...
+
+    def __call__(self, m: Molecules, sides: Sides) -> Array: ...
+
+
+def from_network(
+    network: nn.Module,
+    loss: Callable[..., tuple[Array, tuple[State, dict[str, Array]]]],
+    *,
+    target: bool,
+    state: State | None = None,
+) -> Method:
+    """The method that trains a ``Network`` with a loss.
+
+    Args:
+      network: the module.
+      loss: see ``Method``.
+      target: whether training uses target examples.
+      state: initial value of what is not trained by gradient; none by default.
+    """
+
+    def init(key: Array, batch: Batch) -> Variables:
+        params = network.init(key, batch.molecules, batch.sides)["params"]
+        return Variables(params, jax.tree.map(jnp.asarray, state or {}))
+
+    def encode(params: Params, _: State, molecules: Molecules) -> Any:
+        return network.apply({"params": params}, molecules, method="encode")
+
+    def predict(params: Params, _: State, encoded: Any, sides: Sides) -> Array:
+        return network.apply({"params": params}, encoded, sides, method="relate")[1]  # pyright: ignore
+
+    return Method(init, loss, encode, predict, lambda encoded: encoded.z, target)
+
+
+def apply_network(
+    network: nn.Module, params: Params, batch: Batch, key: Array
+) -> tuple[Any, Float[Array, "p w"], Float[Array, "p t"]]:
+    """(encoded molecules, pair features, logits) of a batch in training."""
+    encoded = network.apply({"params": params}, batch.molecules, method="encode")
+    related: Any = network.apply(
+        {"params": params},
+        encoded,
+        batch.sides,
+        train=True,
+        method="relate",
+        rngs={"dropout": key},
+    )
+    return encoded, *related
+
+
+def source_only_method(network: nn.Module, kind: str) -> Method:
+    """The method that trains a ``Network`` on the source's labels and nothing else."""
+
+    def loss(params, state, batch, key, progress, axis_name=None):
+        total = supervise(kind, apply_network(network, params, batch, key)[2], batch, axis_name)
+        return total, (state, {"supervised": total})
+
+    return from_network(network, loss, target=False)
+
+
+def active(weight: Any) -> bool:
+    """Whether a term is computed: its weight is not the plain number 0.
+
+    A weight that is an array (of an ablation that maps over weights) always counts.
+    """
+    return not isinstance(weight, (int, float)) or weight != 0
+
+
+def supervise(kind: str, logits: Float[Array, "p t"], batch: Batch, axis_name: str | None) -> Array:
+    """Share of the supervised loss of the source examples: cross-entropy or squared error."""
+    labelled = {"labels": batch.labels, "mask": batch.in_domain(0) > 0, "weight": batch.weight}
+    if kind == "regression":
+        return supervised.squared_error(predictions=logits, **labelled, axis_name=axis_name)
+    if kind == "multiclass":
+        return supervised.softmax_cross_entropy(logits=logits, **labelled, axis_name=axis_name)
+    return supervised.binary_cross_entropy(logits=logits, **labelled, axis_name=axis_name)

@@ -43,6 +43,7 @@ class Molecules:
       instance_molecule: int32 [Q], U for padding.
       member_node, member_instance: int32 [R]; padding has instance Q.
       pictures: uint8 [U, S, S, 3] or None.
+      fingerprints: uint8 [U, B] or None.
       positions: f32 [N, 2], place of each atom in its molecule's picture (row, column).
     """
 
@@ -67,7 +68,9 @@ class Molecules:
     member_node: Int[Array, " r"]
     member_instance: Int[Array, " r"]
     pictures: UInt8[Array, "u s s 3"] | None
+    fingerprints: UInt8[Array, "u b"] | None
     positions: Float[Array, "n 2"]
+    max_atoms: int = flax.struct.field(pytree_node=False)
 
     @property
     def nodes(self) -> Float[Array, "n a"]:
@@ -180,8 +183,26 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
             member_mask, first_instance[member_molecule] + members["instance"], budget.instances
         ),
         pictures=None if table.pictures is None else table.pictures[ids],
+        fingerprints=None if table.fingerprints is None else table.fingerprints[ids],
         positions=atoms["positions"],
+        max_atoms=table.max_atoms,
     )
+
+
+def dense_atoms(
+    h: Float[Array, "n d"], molecules: Molecules
+) -> tuple[Float[Array, "u a d"], Bool[Array, "u a"]]:
+    """Atoms laid out by molecule, A the most atoms of a molecule of the table.
+
+    Returns:
+      (rows of h, 0 where a molecule has no such atom; mask).
+    """
+    n_node = molecules.graph.n_node[:-1]
+    first = jnp.cumsum(n_node) - n_node
+    place = jnp.arange(molecules.max_atoms, dtype=n_node.dtype)
+    mask = place < n_node[:, None]
+    index = jnp.where(mask, first[:, None] + place, 0)
+    return jnp.where(mask[..., None], h[index], 0), mask
 
 
 def segment_mean(

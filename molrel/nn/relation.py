@@ -90,7 +90,8 @@ class PairFeatures(nn.Module):
     """z_ab of two sides, invariant to their order where the task is symmetric.
 
     Symmetric: [a + b | a * b | |a - b| | c_ab + c_ba | c_ab * c_ba]; otherwise
-    [a | b | a * b | c_ab | c_ba]. Then Dense, ReLU to ``width``.
+    [a | b | a * b | c_ab | c_ba]. Then LayerNorm, Dense, ReLU to ``width``. What each side
+    is given the other, c_ab and c_ba, may be left out.
     """
 
     width: int
@@ -102,13 +103,15 @@ class PairFeatures(nn.Module):
         self,
         a: Float[Array, "p d"],
         b: Float[Array, "p d"],
-        a_given_b: Float[Array, "p d"],
-        b_given_a: Float[Array, "p d"],
+        a_given_b: Float[Array, "p d"] | None = None,
+        b_given_a: Float[Array, "p d"] | None = None,
     ) -> Float[Array, "p w"]:
-        if self.symmetric:
-            parts = [a + b, a * b, jnp.abs(a - b), a_given_b + b_given_a, a_given_b * b_given_a]
-        else:
-            parts = [a, b, a * b, a_given_b, b_given_a]
+        parts = [a + b, a * b, jnp.abs(a - b)] if self.symmetric else [a, b, a * b]
+        if a_given_b is not None and b_given_a is not None:
+            given = (a_given_b, b_given_a)
+            if self.symmetric:
+                given = (a_given_b + b_given_a, a_given_b * b_given_a)
+            parts += given
         joined = nn.LayerNorm(dtype=self.dtype, name="norm")(jnp.concatenate(parts, axis=-1))
         return jax.nn.relu(Dense(self.width, dtype=self.dtype, name="pair")(joined))
 

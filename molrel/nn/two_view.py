@@ -38,7 +38,7 @@ class Encoded:
       z: f32 [U, D], both views fused.
       fragments: f32 [U, F, D]; fragment_mask: bool [U, F].
       graph, picture: f32 [U, 64], each view projected for the agreement loss.
-      groups: f32 [Q, D], embedding of each functional-group instance.
+      groups: f32 [Q, D], embedding of each functional-group instance, if asked for.
     """
 
     z: Float[Array, "u d"]
@@ -95,8 +95,8 @@ class TwoViewNetwork(nn.Module):
         self.fragment_discriminator = MLP(hidden, norm=True)
         self.pair_discriminator = MLP(hidden, norm=True)
 
-    def encode(self, m: Molecules) -> Encoded:
-        """Encodes each unique molecule once."""
+    def encode(self, m: Molecules, groups: bool = False) -> Encoded:
+        """Encodes each unique molecule once; ``groups`` asks for functional groups as well."""
         both, parts = self.branches == "both", []
         fragments, graph, picture = jnp.zeros((*m.fragment_mask.shape, 1)), None, None
         if self.branches != "picture":
@@ -105,26 +105,29 @@ class TwoViewNetwork(nn.Module):
             count = jnp.maximum(m.fragment_mask.sum(-1, keepdims=True), 1).astype(h.dtype)
             pooled = jnp.concatenate([mean_over_atoms(h, m), fragments.sum(1) / count], -1)
             z = z_graph = jax.nn.relu(self.readout(pooled))
-            parts.append(ops.segment_mean(h[m.member_node], m.member_instance, self._slots(m)))
+            if groups:
+                parts.append(ops.segment_mean(h[m.member_node], m.member_instance, self._slots(m)))
             graph = widen(self.project_graph(z_graph)) if both else None
         if self.branches != "graph":
             feature_map, pooled = self.pictures(m.pictures)
             z = z_picture = jax.nn.relu(self.picture_readout(pooled))
-            at_atoms = sample_map(
-                feature_map, m.node_molecule[m.member_node], m.positions[m.member_node]
-            )
-            parts.append(ops.segment_mean(at_atoms, m.member_instance, self._slots(m)))
+            if groups:
+                at_atoms = sample_map(
+                    feature_map, m.node_molecule[m.member_node], m.positions[m.member_node]
+                )
+                parts.append(ops.segment_mean(at_atoms, m.member_instance, self._slots(m)))
             picture = widen(self.project_picture(z_picture)) if both else None
         if both:
             z = self.fusion(z_graph, z_picture)
-        joined = jnp.concatenate([widen(p) for p in parts], axis=-1)
         return Encoded(
             z=widen(z),
             fragments=widen(fragments),
             fragment_mask=m.fragment_mask,
             graph=graph,
             picture=picture,
-            groups=self.group_projection(joined),
+            groups=self.group_projection(jnp.concatenate([widen(p) for p in parts], -1))
+            if groups
+            else None,
         )
 
     def _slots(self, m: Molecules) -> int:
@@ -154,7 +157,7 @@ class TwoViewNetwork(nn.Module):
 
     def __call__(self, m: Molecules, sides: Sides) -> Array:
         """Touches every part, to initialise it."""
-        e = self.encode(m)
+        e = self.encode(m, groups=True)
         z_ab, logits = self.relate(e, sides)
         self.judge_fragments(e.fragments, jnp.ones(()))
         self.judge_pairs(z_ab, jnp.ones(()))

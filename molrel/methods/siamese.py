@@ -1,0 +1,47 @@
+"""Source-only siamese networks: one atom encoder, mean pooling, a head on both sides.
+
+GCN: Kipf & Welling, ICLR 2017. GIN: Xu et al., ICLR 2019, with bonds as in GINE (Hu et al.,
+ICLR 2020). GAT: Velickovic et al., ICLR 2018. D-MPNN: Yang et al., J. Chem. Inf. Model.
+59:3370 (2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from molrel.data.knowledge import DomainKnowledge
+from molrel.methods.method import Method, Need, source_only_method
+from molrel.nn.siamese import Encoder, SiameseNetwork
+
+
+@dataclass(frozen=True)
+class SiameseConfig:
+    """A siamese graph network that is trained on the source alone."""
+
+    encoder: Encoder = "gin"
+    width: int = 128
+    depth: int = 3
+    dropout: float = 0.0
+
+    @property
+    def adapts(self) -> bool:
+        """Never: the target is not looked at."""
+        return False
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Only the graph."""
+        return frozenset()
+
+    def source_only(self) -> SiameseConfig:
+        """See ``MethodConfig``."""
+        return self
+
+    def build(
+        self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
+    ) -> Method:
+        """See ``MethodConfig``."""
+        network = SiameseNetwork(
+            self.encoder, self.width, self.depth, n_outputs, symmetric, self.dropout
+        )
+        return source_only_method(network, kind)
