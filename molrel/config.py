@@ -19,6 +19,7 @@ import tyro
 from molrel.chem.features import FeatureConfig
 from molrel.errors import InputError
 from molrel.methods.distrans import DisTransConfig
+from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
 from molrel.methods.siamese import SiameseConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
 
@@ -49,7 +50,7 @@ class DataConfig:
 
 
 # Every method that a run can be configured with; flags are those of the config file's choice.
-Methods = DisTransConfig | SiameseConfig
+Methods = DisTransConfig | SiameseConfig | FingerprintMLPConfig
 
 
 @dataclass(frozen=True)

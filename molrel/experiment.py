@@ -17,17 +17,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from molrel.config import Experiment, check, to_json
-from molrel.data.batches import Sampler
+from molrel.data.batches import Sampler, concatenate
 from molrel.data.read import write_rejected
+from molrel.data.splits import bag_ids
 from molrel.data.types import Examples
 from molrel.errors import InputError, RunError, writing
 from molrel.evaluate.floors import PREFIX, floor_scores, prevalence
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
-from molrel.methods.classical import random_forest
+from molrel.methods.classical import bag_fingerprints, fit_classical
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
-from molrel.reporting import pair_ids, predictions_of, report_run
+from molrel.reporting import predictions_of, report_run
 from molrel.train.checkpoint import first_line
 from molrel.train.loop import train
 from molrel.train.predict import make_predictor
@@ -161,7 +162,6 @@ def fit_baselines(
     config: Experiment, prepared: Prepared, parts: dict[str, Examples]
 ) -> dict[str, dict[str, np.ndarray]]:
     """Scores [1, N] of each baseline on each part: the floors and the random forest."""
-    pairs = {name: pair_ids(e) for name, e in parts.items()}
     train_part = prepared.source["train"]
     out: dict[str, dict[str, np.ndarray]] = {}
     for name, examples in parts.items():
@@ -169,19 +169,33 @@ def fit_baselines(
         reference = prepared.source_all if name == "target" else train_part
         for floor, scores in floors(reference, examples, prepared.task.kind).items():
             out.setdefault(floor, {})[name] = scores[None]
-    if config.train.baselines and all(s.sizes.max() == 1 for s in train_part.sides):
-        fingerprints = np.stack([f.fingerprint for f in prepared.features])
-        scores = random_forest(
+    if config.train.baselines:
+        sides, fingerprints = side_fingerprints(prepared, parts)
+        scores = fit_classical(
+            "forest",
             fingerprints,
-            pair_ids(train_part),
+            sides["train"],
             train_part.labels[:, 0],
-            list(pairs.values()),
+            [sides[name] for name in parts],
             kind=prepared.task.kind,
             symmetric=prepared.task.symmetric,
             seed=0,
         )
-        out["morgan + random forest"] = {n: s[None] for n, s in zip(pairs, scores)}
+        out["morgan + random forest"] = {n: s[None] for n, s in zip(parts, scores)}
     return out
+
+
+def side_fingerprints(
+    prepared: Prepared, parts: dict[str, Examples]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """(sides int [N, S] of the training part ("train") and of each part, counts that they
+    index): those of the molecules, or of the different bags where a side holds several."""
+    named = {"train": prepared.source["train"], **parts}
+    ids, bags = bag_ids(concatenate(list(named.values())))
+    fingerprints = np.stack([f.fingerprint for f in prepared.features])
+    ends = np.cumsum([len(e) for e in named.values()])[:-1]
+    sides = dict(zip(named, np.split(ids, ends), strict=True))
+    return sides, bag_fingerprints(fingerprints, bags)
 
 
 def floors(reference: Examples, examples: Examples, kind: str) -> dict[str, np.ndarray]:
@@ -189,7 +203,8 @@ def floors(reference: Examples, examples: Examples, kind: str) -> dict[str, np.n
     labels = reference.labels[:, 0]
     if kind == "regression":
         return {f"{PREFIX}source mean": prevalence(labels, len(examples))}
-    return floor_scores(pair_ids(reference), labels, pair_ids(examples))
+    ids, _ = bag_ids(concatenate([reference, examples]))
+    return floor_scores(ids[: len(reference)], labels, ids[len(reference) :])
 
 
 def save_best(best: dict[str, Any], folder: Path) -> None:

@@ -19,7 +19,7 @@ from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
 from molrel.prepare import divide, load_dataset
-from molrel.reporting import pair_ids, thresholds
+from molrel.reporting import side_ids, thresholds
 from molrel.runs import Run, load_run
 from molrel.train.checkpoint import first_line
 
@@ -245,7 +245,7 @@ def _score_dataset(
     scores = run.score([other.molecules[m] for m in present], examples.relabel(position))
 
     def frame(part: Examples, split: str, columns: np.ndarray) -> pd.DataFrame:
-        ids = pair_ids(part)
+        ids, _ = side_ids(part, np.array(other.molecules, dtype=object))
         named = {f"molecule_{letter}": column for letter, column in zip("ab", ids.T)}
         values = {f"score_{i}": s for i, s in enumerate(columns)}
         stratum = strata(part, seen)

@@ -12,6 +12,7 @@ import pandas as pd
 from molrel.chem.features import MoleculeFeatures
 from molrel.config import Experiment
 from molrel.data.discrepancy import discrepancy_rows
+from molrel.data.splits import bag_ids
 from molrel.data.types import Examples, Task
 from molrel.errors import InputError
 from molrel.evaluate.bootstrap import paired_difference
@@ -130,11 +131,11 @@ def predictions_frame(
     for name, examples in parts.items():
         if name not in scores:
             continue
-        ids = pair_ids(examples)
         columns: dict[str, Any] = {}
-        for i, letter in enumerate("ab"[: ids.shape[1]]):
-            columns[f"molecule_{letter}"] = ids[:, i]
-            columns[f"smiles_{letter}"] = smiles[ids[:, i]]
+        ids, names = side_ids(examples, smiles)
+        for letter, column, text in zip("ab", ids.T, names.T):
+            columns[f"molecule_{letter}"] = column
+            columns[f"smiles_{letter}"] = text
         columns |= {
             "label": examples.labels[:, 0],
             "split": name,
@@ -147,9 +148,18 @@ def predictions_frame(
     return pd.concat(frames, ignore_index=True)
 
 
-def pair_ids(examples: Examples) -> np.ndarray:
-    """int32 [N, sides], the first molecule of each side's bag."""
-    return np.stack([side.ids[side.offsets[:-1]] for side in examples.sides], axis=1)
+def side_ids(examples: Examples, smiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What stands on each side: (numbers int64 [N, S], SMILES [N, S]).
+
+    Molecules have their ids; bags of several molecules have numbers above all ids, the same
+    for equal bags, and the SMILES of their molecules joined by dots.
+    """
+    if all((side.sizes == 1).all() for side in examples.sides):
+        ids = np.stack([side.ids for side in examples.sides], axis=1).astype(np.int64)
+        return ids, smiles[ids]
+    numbers, bags = bag_ids(examples)
+    names = np.array([".".join(smiles[bag]) for bag in bags], dtype=object)
+    return numbers + len(smiles), names[numbers]
 
 
 def thresholds(frame: pd.DataFrame, task: Task) -> list[float]:

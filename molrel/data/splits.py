@@ -33,6 +33,20 @@ class Split:
     dropped: int = 0
 
 
+def bag_ids(examples: Examples) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Numbers the different bags of the examples.
+
+    Returns:
+      (int64 [N, S], number of each side's bag; the molecules of each bag, int32 sorted).
+    """
+    width = max(int(side.sizes.max(initial=1)) for side in examples.sides)
+    rows = np.concatenate([np.sort(side.dense(width), axis=1) for side in examples.sides])
+    numbers = _row_numbers(rows)
+    _, first = np.unique(numbers, return_index=True)
+    bags = [row[row >= 0] for row in rows[first]]
+    return numbers.reshape(len(examples.sides), -1).T, bags
+
+
 def relation_ids(*parts: Examples) -> tuple[np.ndarray, ...]:
     """Numbers the unordered relations of one or more examples over the same molecules.
 

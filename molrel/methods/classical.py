@@ -1,21 +1,54 @@
-"""Random forest on Morgan counts: the baseline that a learned representation must beat.
+"""Classical learners on Morgan counts: what a learned representation must beat.
 
-Fingerprints with a classical learner are competitive with graph networks on molecular
-relations (Breiman, "Random forests", Mach. Learn. 45:5, 2001, on the counts of Rogers and
-Hahn, J. Chem. Inf. Model. 50:742, 2010).
+Fingerprints (Rogers & Hahn, J. Chem. Inf. Model. 50:742, 2010) with a classical learner are
+competitive with graph networks on molecular relations. The learners are scikit-learn's:
+logistic or ridge regression, random forest (Breiman, Mach. Learn. 45:5, 2001) and histogram
+gradient boosting (Ke et al., NeurIPS 2017).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 
 from molrel.errors import InputError
 
 MAX_COLUMNS = 1024
 CHUNK = 20_000
+
+Learner = Literal["linear", "forest", "boosting"]
+# What the one setting of each learner that is tuned is called, and its default.
+TUNED = {
+    "linear": ("strength of the penalty", 1.0),
+    "forest": ("examples in a leaf", 1),
+    "boosting": ("learning rate", 0.1),
+}
+
+
+def bag_fingerprints(fingerprints: np.ndarray, bags: Sequence[np.ndarray]) -> np.ndarray:
+    """Counts of bags of molecules: those of the molecules added up.
+
+    Args:
+      fingerprints: uint8 [M, B], counts of molecules.
+      bags: molecule ids of each bag (``splits.bag_ids``).
+
+    Returns:
+      uint8 [number of bags, B]; more than 255 is given as 255.
+    """
+    return np.stack(
+        [np.minimum(fingerprints[bag].sum(0, dtype=np.int64), 255) for bag in bags]
+    ).astype(np.uint8)
 
 
 def pair_features(
@@ -81,7 +114,8 @@ def _folded_size(bits: int) -> int:
     return max(d for d in range(1, min(bits, MAX_COLUMNS) + 1) if bits % d == 0)
 
 
-def random_forest(
+def fit_classical(
+    learner: Learner,
     fingerprints: np.ndarray,
     sides: np.ndarray,
     labels: np.ndarray,
@@ -90,63 +124,107 @@ def random_forest(
     kind: str = "binary",
     symmetric: bool = True,
     seed: int = 0,
+    setting: float | None = None,
     n_estimators: int = 100,
     max_examples: int = 40_000,
     examples_per_tree: int = 15_000,
 ) -> list[np.ndarray]:
-    """Fits a random forest to source examples and scores other sets of examples.
+    """Fits a learner to source examples and scores other sets of examples.
 
     Args:
-      fingerprints: uint8 [M, B], Morgan counts.
+      learner: ``linear`` (logistic or ridge regression on scaled counts), ``forest`` or
+        ``boosting``.
+      fingerprints: uint8 [M, B], Morgan counts of molecules (or bags).
       sides: int [n, 1] or [n, 2], training examples; exchanging the molecules of a pair
         changes no score if ``symmetric``.
-      labels: [n], NaN where unknown (left out); 0 or 1 unless regression.
+      labels: [n], NaN where unknown (left out); 0 or 1 for classes, or the number of the class.
       targets: int [m, 1] or [m, 2] each, examples to score.
       kind: "regression" for predictions in the unit of the labels, else probabilities.
       symmetric: whether f(a, b) = f(b, a) must hold.
-      seed: of the forest and of the subsample.
+      seed: of the learner and of the subsample.
+      setting: the learner's tuned setting (``TUNED``); None takes the default.
       n_estimators: trees.
       max_examples: a random subsample of this size is trained on if there are more, which
         bounds the memory.
-      examples_per_tree: drawn from these with replacement for each tree, at most; more
-        would cost time and, as trees then differ less, gain little.
+      examples_per_tree: drawn from these with replacement for each tree of the forest, at
+        most; more would cost time and, as trees then differ less, gain little.
 
     Returns:
-      float64 [m] for each of ``targets``.
+      float64 [m] for each of ``targets``; [m, C] of the classes 0 to C - 1 for a multiclass
+      task.
 
     Raises:
       InputError: no training label is known.
     """
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
     chosen = np.flatnonzero(~np.isnan(labels))
     if not len(chosen):
-        raise InputError("the random forest has no labelled example to learn from")
+        raise InputError(f"the {learner} learner has no labelled example to learn from")
     if len(chosen) > max_examples:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_examples, replace=False))
     counts = informative(fingerprints, np.unique(sides[chosen]))
-    settings: dict[str, Any] = {
-        "n_estimators": n_estimators,
-        "max_samples": min(examples_per_tree, len(chosen)),
-        "n_jobs": 2,
-        "random_state": seed,
-    }
-    if kind == "regression":
-        # One third is the usual share for regression; classification takes the square root.
-        model = RandomForestRegressor(max_features=1 / 3, **settings)
-    else:
-        model = RandomForestClassifier(**settings)
-    model.fit(pair_features(counts, sides[chosen], symmetric=symmetric), labels[chosen])
+    model = _learner(learner, kind, seed, setting, n_estimators, examples_per_tree, len(chosen))
+    single_class = kind != "regression" and len(np.unique(labels[chosen])) == 1
+    if not single_class:
+        model.fit(pair_features(counts, sides[chosen], symmetric=symmetric), labels[chosen])
 
     def score(part: np.ndarray) -> np.ndarray:
+        if single_class:  # which not every learner can be fitted to
+            return np.full(len(part), float(labels[chosen][0]))
         features = pair_features(counts, part, symmetric=symmetric)
-        if isinstance(model, RandomForestRegressor):
+        if kind == "regression":
             return model.predict(features)
-        # A weighted sum and not column 1: a single training class leaves one column.
-        return model.predict_proba(features) @ np.asarray(model.classes_, np.float64)
+        probabilities = model.predict_proba(features)
+        if kind != "multiclass":
+            return probabilities[:, 1]
+        out = np.zeros((len(part), int(model.classes_.max()) + 1))
+        out[:, model.classes_.astype(int)] = probabilities
+        return out
 
     # In pieces, for scikit-learn makes float32 of all features that it is given at once.
     return [
-        np.concatenate([np.zeros(0), *(score(t[i : i + CHUNK]) for i in range(0, len(t), CHUNK))])
+        np.concatenate([score(t[i : i + CHUNK]) for i in range(0, max(len(t), 1), CHUNK)])
+        if len(t)
+        else np.zeros(0)
         for t in targets
     ]
+
+
+def _learner(
+    learner: Learner,
+    kind: str,
+    seed: int,
+    setting: float | None,
+    n_estimators: int,
+    examples_per_tree: int,
+    n_examples: int,
+) -> Any:
+    """The scikit-learn estimator."""
+    value = TUNED[learner][1] if setting is None else setting
+    regression = kind == "regression"
+    if learner == "linear":
+        linear = (
+            Ridge(alpha=value)
+            if regression
+            else LogisticRegression(C=1 / value, max_iter=300, random_state=seed)
+        )
+        return make_pipeline(MaxAbsScaler(), linear)
+    if learner == "boosting":
+        boosting = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
+        return boosting(
+            learning_rate=value,
+            max_iter=n_estimators,
+            max_features=0.3,
+            early_stopping=False,  # pyright: ignore[reportArgumentType]
+            random_state=seed,
+        )
+    settings: dict[str, Any] = {
+        "n_estimators": n_estimators,
+        "max_samples": min(examples_per_tree, n_examples),
+        "min_samples_leaf": int(value),
+        "n_jobs": 2,
+        "random_state": seed,
+    }
+    # One third is the usual share for regression; classification takes the square root.
+    if regression:
+        return RandomForestRegressor(max_features=1 / 3, **settings)
+    return RandomForestClassifier(**settings)

@@ -39,11 +39,23 @@ def side_tokens(
     z: Float[Array, "u d"],
     side: Int[Array, "p s"],
 ) -> tuple[Float[Array, "p t d"], Bool[Array, "p t"]]:
-    """What a side shows to its partner: fragments if it is one molecule, else molecules."""
+    """What a side shows to its partner: fragments if it is one molecule, else molecules.
+
+    Each example is judged by itself: a single molecule shows the same in a batch of single
+    molecules and in one padded for larger bags. T is then the larger of F and S.
+    """
+    first, present = side[:, 0], side >= 0
+    of_first = fragment_mask[first] & present[:, :1]
     if side.shape[1] == 1:
-        index = side[:, 0]
-        return fragments[index], fragment_mask[index] & (index >= 0)[:, None]
-    return z[side], side >= 0
+        return fragments[first], of_first
+    n_tokens = max(fragments.shape[1], side.shape[1])
+
+    def pad(x: Array) -> Array:
+        return jnp.pad(x, [(0, 0), (0, n_tokens - x.shape[1]), *[(0, 0)] * (x.ndim - 2)])
+
+    single = (present.sum(axis=1) == 1)[:, None]
+    tokens = jnp.where(single[..., None], pad(fragments[first]), pad(z[side]))
+    return tokens, jnp.where(single, pad(of_first), pad(present))
 
 
 def _attend(similarity: Float[Array, "p t k"], mask: Bool[Array, "p k"]) -> Float[Array, "p t k"]:

@@ -26,22 +26,26 @@ from molrel.memory import release_free_memory
 from molrel.methods.method import Method
 from molrel.train.checkpoint import Checkpoints, RunState
 from molrel.train.settings import OptimiserConfig, TrainConfig
-from molrel.train.step import TrainState, compile_step, init_state, stack, unstack
+from molrel.train.step import Program, TrainState, compile_step, stack, unstack
 
 Validate = Callable[[Any, Any], dict[str, float]]
 
 
 def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping, then AdamW on a warm-up and cosine schedule."""
+    """Clipping, then AdamW on a warm-up and cosine schedule.
+
+    The learning rate may be an array, and so differ between runs of one program.
+    """
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
-        peak_value=config.learning_rate,
+        peak_value=1.0,
         warmup_steps=max(1, round(config.warmup * steps)),
         decay_steps=max(2, steps),
     )
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.adamw(schedule, weight_decay=config.weight_decay),
+        optax.scale(config.learning_rate),
     )
 
 
@@ -72,9 +76,11 @@ def train(
     seeds: Sequence[int],
     config: TrainConfig,
     optimiser_config: OptimiserConfig,
-    folder: Path,
+    folder: Path | None,
     molecules: Sequence[str],
     resume: bool = False,
+    options: Sequence[dict[str, float]] = (),
+    program: Program | None = None,
 ) -> tuple[RunState, dict[str, float]]:
     """Trains all seeds together and returns the best parameters of each.
 
@@ -86,9 +92,13 @@ def train(
         ``selection`` is the one to maximise.
       seeds: one run each.
       config, optimiser_config: of the loop.
-      folder: of the run; ``metrics.jsonl`` and ``checkpoints/`` are written there.
+      folder: of the run; ``metrics.jsonl`` and ``checkpoints/`` are written there. None
+        keeps everything in memory.
       molecules: SMILES by id, for messages.
       resume: go on from the newest checkpoint, if there is one.
+      options: of each seed's run; the same names for all (``compile_step``'s ``vary``).
+      program: compiled before, to be used by several calls; its method, optimiser and
+        number of steps must be these.
 
     Returns:
       (final run state, cost: seconds, compile_seconds, seconds_per_step, n_parameters).
@@ -101,23 +111,26 @@ def train(
     sizes = MoleculeSizes(table)
     budget = sample_budget(sampler, sizes, n_devices)
     optimiser = make_optimiser(optimiser_config, config.steps)
-    program = compile_step(
+    program = program or compile_step(
         method, optimiser, steps=config.steps, n_devices=n_devices, mode=config.seeds_mode
     )
 
     def batches(step: int):
         return step_batches(sampler, sizes, budget, seeds=seeds, step=step, n_devices=n_devices)
 
-    run = _fresh_run(method, optimiser, table, batches(0)[0], seeds, n_devices)
-    log = MetricsLog(folder / "metrics.jsonl", seeds)
-    checkpoints = Checkpoints(folder / "checkpoints")
+    run = _fresh_run(program, table, batches(0)[0], seeds, options, n_devices)
+    log = checkpoints = None
+    if folder is not None:
+        log = MetricsLog(folder / "metrics.jsonl", seeds)
+        checkpoints = Checkpoints(folder / "checkpoints")
 
     # ---- resume: this run's newest checkpoint, or from scratch --------------------------
     done = 0
-    if resume and checkpoints.latest() is not None:
+    if resume and checkpoints is not None and checkpoints.latest() is not None:
         done = checkpoints.latest() or 0
         run = checkpoints.restore(run)
-    log.truncate(done)
+    if log is not None:
+        log.truncate(done)
 
     # ---- loop ---------------------------------------------------------------------------
     bar = tqdm(total=config.steps, initial=done, disable=not sys.stderr.isatty(), unit="step")
@@ -144,13 +157,15 @@ def train(
         _check_parameters(plain, step, seeds)
         validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
         run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
-        log.write(step + 1, last, validations)
-        checkpoints.save(step + 1, run)
-        release_free_memory()
+        if log is not None and checkpoints is not None:
+            log.write(step + 1, last, validations)
+            checkpoints.save(step + 1, run)
+            release_free_memory()
         _tell(bar, step + 1, config.steps, last, validations)
     bar.close()
-    checkpoints.close()
-    log.close()
+    if log is not None and checkpoints is not None:
+        checkpoints.close()
+        log.close()
     seconds = time.perf_counter() - started
     steady = max(1, config.steps - first - 1)
     return run, {
@@ -170,11 +185,16 @@ def _tell(bar: tqdm, step: int, steps: int, terms: dict, validations: list[dict]
         print(f"step {step}/{steps}: loss {loss:.4f}, validation {valid:.4f}", flush=True)
 
 
-def _fresh_run(method, optimiser, table, batch, seeds, n_devices) -> RunState:
+def _fresh_run(program: Program, table, batch, seeds, options, n_devices: int) -> RunState:
     """Initial state of every seed, each from its own seed number alone."""
     single = jax.tree.map(lambda x: x[0, 0] if n_devices > 1 else x[0], batch)
-    init = jax.jit(lambda seed: init_state(method, optimiser, table, single, seed))
-    states: TrainState = stack([init(jnp.asarray(seed)) for seed in seeds])
+    own = [{k: jnp.float32(v) for k, v in each.items()} for each in options or [{}] * len(seeds)]
+    states: TrainState = stack(
+        [
+            dataclasses.replace(program.init(jnp.asarray(seed), table, single), options=each)
+            for seed, each in zip(seeds, own, strict=True)
+        ]
+    )
     copy = jax.tree.map(jnp.copy, (states.params, states.state))
     return RunState(
         train=states,
@@ -208,7 +228,7 @@ def _check_finite(
     sampler: Sampler,
     seeds: Sequence[int],
     molecules: Sequence[str],
-    folder: Path,
+    folder: Path | None,
 ) -> dict[str, np.ndarray]:
     """Host values of the newest terms, after every step since the last log was checked."""
     values: dict[str, np.ndarray] = {}
@@ -221,11 +241,14 @@ def _check_finite(
         name = next((n for n in bad if n not in ("total", "gradient_norm")), bad[0])
         seed = seeds[int(np.flatnonzero(~np.isfinite(values[name]))[0])]
         batch = [molecules[int(i)] for i in sampler.examples(seed, step).molecules()]
-        path = folder / "failed_batch.txt"
-        path.write_text("\n".join(batch) + "\n")
+        where = ""
+        if folder is not None:
+            path = folder / "failed_batch.txt"
+            path.write_text("\n".join(batch) + "\n")
+            where = f" are in {path}"
         raise RunError(
             f"step {step}, seed {seed}: the term {name!r} is {values[name].tolist()}. "
-            f"The batch's {len(batch)} molecules are in {path}: {', '.join(batch[:5])}, ... "
+            f"The batch's {len(batch)} molecules{where}: {', '.join(batch[:5])}, ... "
             "Lower optimiser.learning_rate or the weight of that term"
         )
     return values

@@ -47,12 +47,14 @@ def make_predictor(
         if symmetric and all(s.shape[1] == 1 for s in sides):
             sides = [np.minimum(*sides), np.maximum(*sides)]
         out = []
-        for start in range(0, len(examples), EXAMPLES):
-            part = [s[start : start + EXAMPLES] for s in sides]
-            padding = EXAMPLES - len(part[0])
+        # Attention between two bags needs memory by the product of their sizes.
+        rows = max(16, EXAMPLES // max(s.shape[1] for s in sides))
+        for start in range(0, len(examples), rows):
+            part = [s[start : start + rows] for s in sides]
+            padding = rows - len(part[0])
             part = tuple(np.pad(s, ((0, padding), (0, 0)), constant_values=-1) for s in part)
             logits = np.asarray(score(params, state, encoded, part))
-            out.append(logits[: EXAMPLES - padding])
+            out.append(logits[: rows - padding])
         return np.concatenate(out)
 
     def encode_all(params: Any, state: Any, needed: np.ndarray) -> Any:

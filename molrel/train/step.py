@@ -31,6 +31,7 @@ class TrainState:
       opt_state: optax state.
       step: int32 [], updates done.
       key: typed PRNG key of the seed; each step folds its number in.
+      options: float32 [] each, settings of this run that vary between runs of one program.
     """
 
     params: Any
@@ -38,8 +39,10 @@ class TrainState:
     opt_state: Any
     step: Int[Array, ""]
     key: Array
+    options: dict[str, Array] = flax.struct.field(default_factory=dict)
 
 
+Vary = Callable[[dict[str, Array]], tuple[Method, optax.GradientTransformation]]
 Step = Callable[[TrainState, MoleculeTable, IndexBatch], tuple[TrainState, dict[str, Array]]]
 
 
@@ -49,6 +52,7 @@ def make_step(
     *,
     steps: int,
     axis_name: str | None = None,
+    vary: Vary | None = None,
 ) -> Step:
     """Builds ``step(train_state, table, batch) -> (train_state, terms)``.
 
@@ -61,27 +65,31 @@ def make_step(
       optimiser: optax transformation.
       steps: number of steps of the run; progress = step / steps.
       axis_name: device axis, or None on a single device.
+      vary: method and optimiser from the options of a run, in place of the fixed ones; they
+        must have the same parameters and optimiser state. Options are arrays, so runs that
+        differ in them share one program.
     """
 
     def step(train_state: TrainState, table: MoleculeTable, batch: IndexBatch):
+        used, update = (method, optimiser) if vary is None else vary(train_state.options)
         key = fold_in_device(jax.random.fold_in(train_state.key, train_state.step), axis_name)
         progress = jnp.minimum(train_state.step / steps, 1.0)
         gathered = gather_batch(table, batch)
 
         def objective(params):
-            return method.loss(params, train_state.state, gathered, key, progress, axis_name)
+            return used.loss(params, train_state.state, gathered, key, progress, axis_name)
 
         (total, (state, terms)), grads = jax.value_and_grad(objective, has_aux=True)(
             train_state.params
         )
         grads, terms = reduce((grads, {"total": total, **terms}), axis_name)
-        updates, opt_state = optimiser.update(grads, train_state.opt_state, train_state.params)
+        updates, opt_state = update.update(grads, train_state.opt_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
         terms["gradient_norm"] = optax.tree.norm(grads)
-        return (
-            TrainState(params, state, opt_state, train_state.step + 1, train_state.key),
-            terms,
+        new = train_state.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            params=params, state=state, opt_state=opt_state, step=train_state.step + 1
         )
+        return new, terms
 
     return step
 
@@ -127,12 +135,14 @@ class Program(NamedTuple):
     """The compiled step of all seeds, and the form in which it carries their states.
 
     Attributes:
+      init: (seed, table, batch of one device and seed) -> state of one seed.
       enter: stacked states [S, ...] -> carried states.
       step: (carried, table, batch [S, ...] or [D, S, ...]) -> (carried, terms [S]). The
         carried states are donated: the caller must not use them again.
       leave: carried states -> stacked states.
     """
 
+    init: Callable[[Int[Array, ""], MoleculeTable, IndexBatch], TrainState]
     enter: Callable[[TrainState], Any]
     step: Callable[[Any, MoleculeTable, IndexBatch], tuple[Any, dict[str, Array]]]
     leave: Callable[[Any], TrainState]
@@ -145,6 +155,7 @@ def compile_step(
     steps: int,
     n_devices: int = 1,
     mode: SeedsMode = "auto",
+    vary: Vary | None = None,
 ) -> Program:
     """The step for all seeds and devices at once; both modes give the same numbers.
 
@@ -153,12 +164,14 @@ def compile_step(
       mode: how the seeds are run. ``vmap`` carries stacked states, ``loop`` a list of them:
         one seed's donated buffers are then used again from step to step, and nothing new is
         placed in the hole that the temporaries of a step leave.
+      vary: see ``make_step``.
     """
     axis = DEVICES if n_devices > 1 else None
-    step = make_step(method, optimiser, steps=steps, axis_name=axis)
+    step = make_step(method, optimiser, steps=steps, axis_name=axis, vary=vary)
+    init = jax.jit(lambda seed, table, batch: init_state(method, optimiser, table, batch, seed))
     if resolve_seeds_mode(mode) == "vmap":
         mapped = _compile(jax.vmap(step, in_axes=(0, None, 0)), n_devices)
-        return Program(lambda states: states, mapped, lambda states: states)
+        return Program(init, lambda states: states, mapped, lambda states: states)
     single = _compile(step, n_devices)
     # Compiled, because hundreds of leaves would each be sliced by a program of their own.
     split = jax.jit(lambda states: [unstack(states, i) for i in range(len(states.step))])
@@ -173,7 +186,7 @@ def compile_step(
             jax.block_until_ready(results[-1])
         return [r[0] for r in results], join([r[1] for r in results])
 
-    return Program(split, loop, join)
+    return Program(init, split, loop, join)
 
 
 def _seed_of(batch: IndexBatch, index: int, n_devices: int) -> IndexBatch:

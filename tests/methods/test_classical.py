@@ -1,4 +1,6 @@
-"""The random forest baseline: symmetry, lossless column choice, learning, reproducibility."""
+"""The classical baselines: symmetry, lossless column choice, learning, reproducibility."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -7,8 +9,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score, roc_auc_score
 
 from molrel.errors import InputError
-from molrel.methods.classical import fold, informative, pair_features, random_forest
+from molrel.methods.classical import (
+    bag_fingerprints,
+    fit_classical,
+    fold,
+    informative,
+    pair_features,
+)
 
+random_forest = functools.partial(fit_classical, "forest")
 RNG = np.random.default_rng(0)
 COUNTS = (RNG.poisson(0.4, (60, 64))).astype(np.uint8)
 COUNTS[:, 40:] = 3
@@ -120,3 +129,38 @@ def test_pieces_of_the_target_join_without_seam(monkeypatch):
     monkeypatch.setattr("molrel.methods.classical.CHUNK", 7)
     (pieces,) = random_forest(COUNTS, PAIRS, like(PAIRS), [TARGET], n_estimators=5)
     np.testing.assert_array_equal(whole, pieces)
+
+
+@pytest.mark.parametrize("learner", ["linear", "forest", "boosting"])
+def test_every_learner_learns_and_is_symmetric(learner):
+    (forward, backward) = fit_classical(
+        learner, COUNTS, PAIRS, larger(np.sort(PAIRS)), [TARGET, TARGET[:, ::-1]], seed=1
+    )
+    np.testing.assert_array_equal(forward, backward)
+    ordered = fit_classical(learner, COUNTS, PAIRS, larger(PAIRS), [TARGET], symmetric=False)[0]
+    assert roc_auc_score(larger(TARGET), ordered) > 0.95
+
+
+@pytest.mark.parametrize("learner", ["linear", "forest", "boosting"])
+def test_the_tuned_setting_matters(learner):
+    value = {"linear": 1000.0, "forest": 50, "boosting": 0.01}[learner]
+    (a,) = fit_classical(learner, COUNTS, PAIRS, like(PAIRS), [TARGET])
+    (b,) = fit_classical(learner, COUNTS, PAIRS, like(PAIRS), [TARGET], setting=value)
+    assert np.abs(a - b).max() > 1e-3
+
+
+@pytest.mark.parametrize("learner", ["linear", "forest", "boosting"])
+def test_classes_have_columns_by_number_even_if_not_all_occur(learner):
+    labels = np.where(COUNTS[PAIRS[:, 0], 0] > 1, 3.0, 1.0)
+    (found,) = fit_classical(
+        learner, COUNTS, PAIRS, labels, [TARGET], kind="multiclass", symmetric=False
+    )
+    assert found.shape == (len(TARGET), 4) and not found[:, [0, 2]].any()
+    truth = np.where(COUNTS[TARGET[:, 0], 0] > 1, 3, 1)
+    assert (found.argmax(1) == truth).mean() > 0.9
+
+
+def test_counts_of_bags_add_up_and_saturate():
+    counts = np.array([[1, 200], [2, 100], [0, 7]], np.uint8)
+    bags = [np.array([0]), np.array([0, 1]), np.array([2, 2])]
+    assert bag_fingerprints(counts, bags).tolist() == [[1, 200], [3, 255], [0, 14]]

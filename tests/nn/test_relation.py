@@ -72,11 +72,10 @@ def test_side_mean_and_tokens_of_bags():
     np.testing.assert_allclose(side_mean(z, side), [[2, 3], [6, 7], [0, 0]])
     fragments, mask = jnp.ones((4, 3, 2)), jnp.ones((4, 3), bool)
     found, found_mask = side_tokens(fragments, mask, z, side)
-    assert found.shape == (3, 2, 2) and found_mask.tolist() == [
-        [True, True],
-        [True, False],
-        [False, False],
-    ]
+    # Two molecules show themselves, a single one shows its fragments, in any width of bags.
+    assert found_mask.tolist() == [[True, True, False], [True] * 3, [False] * 3]
+    np.testing.assert_array_equal(found[0, :2], z[jnp.array([0, 2])])
+    np.testing.assert_array_equal(found[1], fragments[3])
     single, single_mask = side_tokens(fragments, mask, z, jnp.array([[1], [-1]]))
     assert single.shape == (2, 3, 2) and single_mask.tolist() == [[True] * 3, [False] * 3]
 
