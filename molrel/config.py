@@ -10,6 +10,7 @@ import re
 import traceback
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,6 +173,31 @@ def check(experiment: Experiment) -> Experiment:
         if not good:
             raise InputError(f"config field {name!r} is {value!r}, but must be {wanted}")
     return experiment
+
+
+def with_options(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:
+    """The experiment with some fields replaced, without checks of their values.
+
+    Args:
+      experiment: the base.
+      options: dotted field name, such as ``method.weights.guidance``, -> value. Numbers may be
+        arrays: methods and optimisers can be built inside jit from such an experiment.
+
+    Raises:
+      InputError: there is no such field.
+    """
+    for name, value in options.items():
+        experiment = _with_option(experiment, name.split("."), value, name)
+    return experiment
+
+
+def _with_option(section: Any, path: list[str], value: Any, name: str) -> Any:
+    known = {f.name for f in dataclasses.fields(section)}
+    if path[0] not in known:
+        raise InputError(f"unknown config field {name!r}", remedy=_suggest(path[0], known))
+    if len(path) > 1:
+        value = _with_option(getattr(section, path[0]), path[1:], value, name)
+    return dataclasses.replace(section, **{path[0]: value})
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:

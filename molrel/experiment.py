@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import scipy.special
 
-from molrel.config import Experiment, check, to_json
+from molrel.config import Experiment, check, to_json, with_options
 from molrel.data.batches import Sampler, concatenate
 from molrel.data.read import write_rejected
 from molrel.data.splits import bag_ids
@@ -30,9 +31,9 @@ from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
 from molrel.reporting import predictions_of, report_run
 from molrel.train.checkpoint import first_line
-from molrel.train.loop import train
+from molrel.train.loop import make_optimiser, train
 from molrel.train.predict import make_predictor
-from molrel.train.step import unstack
+from molrel.train.step import Vary, unstack
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
 
@@ -45,6 +46,18 @@ def make_method(config: Experiment, prepared: Prepared) -> Method:
         n_outputs=prepared.task.n_outputs,
         symmetric=prepared.task.symmetric,
     )
+
+
+def vary(config: Experiment, prepared: Prepared) -> Vary:
+    """Method and optimiser of the config with some fields replaced by arrays."""
+
+    def build(options: dict[str, jax.Array]):
+        changed = with_options(config, options)
+        return make_method(changed, prepared), make_optimiser(
+            changed.optimiser, changed.train.steps
+        )
+
+    return build
 
 
 def make_sampler(config: Experiment, prepared: Prepared, method: Method) -> Sampler:
@@ -95,6 +108,12 @@ def run(
         predictions_of(other)
     _claim(config, folder, resume)
     prepared = prepare(config, needs=config.method.needs, cache=cache)
+    if prepared.task.kind == "multiclass":
+        raise InputError(
+            "a run cannot report on classes of more than two kinds",
+            path=config.data.source,
+            remedy="benchmarks/cross_domain.py can",
+        )
     method = transform(make_method(config, prepared))
     with writing(folder / "rejected.csv"):
         write_rejected(folder / "rejected.csv", prepared.rejected)
@@ -144,11 +163,22 @@ def to_scores(logits: np.ndarray, prepared: Prepared) -> np.ndarray:
     """Probabilities [N, T] for classes; predictions in the task's units for regression."""
     if prepared.task.kind == "regression":
         return logits * prepared.label_scale + prepared.label_mean
+    if prepared.task.kind == "multiclass":
+        return scipy.special.softmax(logits.astype(np.float64), axis=1)
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
 def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict[str, float]:
-    """Metrics of the source validation set; ``selection`` is larger for better models."""
+    """Metrics of the source validation set; ``selection`` is larger for better models.
+
+    Args:
+      labels: [N].
+      scores: [N], or [N, C] of a multiclass task.
+      kind: of the task.
+    """
+    if kind == "multiclass":
+        accuracy = float(np.mean(scores.argmax(axis=1) == labels))
+        return {"selection": accuracy, "accuracy": accuracy}
     if kind == "regression":
         metrics = regression_metrics(labels, scores)
         return {"selection": -metrics["rmse"], "rmse": metrics["rmse"], "r2": metrics["r2"]}

@@ -159,6 +159,46 @@ ENTRIES: dict[str, Entry] = {
             note=named.DDINTER2_NOTE,
         ),
         Entry(
+            name="zhangddi_clusters",
+            domains=("a", "b"),
+            task=named.INTERACTION,
+            columns=("drug_a", "drug_b"),
+            licence="not stated by its sources",
+            citation="as zhangddi; domains are clusters of scaffolds",
+            files={
+                "ddi/zhangddi/drugs.csv.gz": (
+                    "856006a4b510661ed79282ae5d90b5f3531e3b8f803fa0ad9c288d0c38e74000"
+                ),
+                "ddi/zhangddi/pairs.csv.gz": (
+                    "592f63b5e0cbf0b839a9349b67d7fef5803ccb706843e94166fa7cb5579cf7ff"
+                ),
+            },
+            reader=lambda data, domain, max_atoms: named.read_zhangddi_cluster(
+                data / "ddi/zhangddi", domain, max_atoms
+            ),
+            note=named.ZHANGDDI_NOTE,
+        ),
+        Entry(
+            name="ddibench",
+            domains=("train", "test"),
+            task=named.INTERACTION_TYPE,
+            columns=("drug_a", "drug_b"),
+            licence="not stated by its source; DrugBank, its origin, is CC BY-NC 4.0",
+            citation="Shen et al., Bioinformatics (2025) (github.com/LARS-research/DDI-Bench)",
+            files={
+                "ddi/ddibench_drugbank/drugs.csv.gz": (
+                    "8d0687b948e72306e05ab2c8d50cc85a7ce0a806bc59fc158b8b690d4222e429"
+                ),
+                "ddi/ddibench_drugbank/cluster.csv.gz": (
+                    "5697ce821f613090b2bbf704a5a1106cb96cd435a8e5b61143ef6ad6aaa78159"
+                ),
+            },
+            reader=lambda data, domain, max_atoms: named.read_ddibench(
+                data / "ddi/ddibench_drugbank", domain, max_atoms
+            ),
+            note=named.DDIBENCH_NOTE,
+        ),
+        Entry(
             name="ccgnet",
             domains=(),
             task=relations.COCRYSTAL,

@@ -6,16 +6,19 @@ made unique by molecule, in either order, since several entries may be one molec
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from molrel.data.domains import scaffold_clusters
 from molrel.data.read import parse_cells, read_frame
 from molrel.data.types import Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
 
 INTERACTION = Task("binary", ("interaction",), ("",), symmetric=True)
+INTERACTION_TYPE = Task("multiclass", ("type",), ("",), symmetric=False, n_classes=86)
 
 ZHANGDDI_NOTE = (
     "All pairs of the drugs; label 0 means that no interaction is recorded, not that there is "
@@ -24,6 +27,10 @@ ZHANGDDI_NOTE = (
 CHCHMINER_NOTE = (
     "Positives only: the negatives that circulate with this set were all drawn among drugs "
     "that are also in ZhangDDI, so that a drug's name gives the label away."
+)
+DDIBENCH_NOTE = (
+    "All pairs interact; the label is one of DrugBank's 86 types. The split by structural "
+    "clusters of drugs is DDI-Ben's own."
 )
 DDINTER2_NOTE = (
     "Positives only (8 of the 14 ATC download files), pairs of severity 'Unknown' included; "
@@ -103,6 +110,54 @@ def read_ddinter2_class(folder: Path, domain: str, max_atoms: int = 100) -> Data
     labels = np.ones(len(pairs), np.float32)
     note = f"{DDINTER2_NOTE} Drugs of ATC class {domain} with one another and with unclassed drugs."
     return _by_molecule(f"ddinter2_atc/{domain}", folder, pairs, labels, max_atoms, note)
+
+
+def read_zhangddi_cluster(folder: Path, domain: str, max_atoms: int = 100) -> Dataset:
+    """One of the two scaffold-cluster domains of ZhangDDI (``domains.scaffold_clusters``).
+
+    Args and Raises: as for ``read_zhangddi``; domain is "a" (the larger) or "b".
+    """
+    part = scaffold_clusters(read_zhangddi(folder, max_atoms), domain)
+    note = f"{ZHANGDDI_NOTE} Domain {domain} of two that share no drug and no scaffold cluster."
+    return replace(part, name=f"zhangddi_clusters/{domain}", note=note)
+
+
+def read_ddibench(folder: Path, domain: str, max_atoms: int = 100) -> Dataset:
+    """DDI-Ben's cluster split of DrugBank's 86 interaction types (Shen et al., 2025).
+
+    Drugs are clustered by structure: the test parts hold pairs of known drugs (S0), of a known
+    and a new (S1) and of two new drugs (S2). Pairs are directed and all interact; the label is
+    the type. A pair of several types stands once for each.
+
+    Args:
+      folder: holds drugs.csv.gz and cluster.csv.gz.
+      domain: "train" or "test" (S0, S1 and S2 together).
+      max_atoms: larger molecules are set aside, with their pairs.
+
+    Raises:
+      InputError: a file is missing or broken.
+    """
+    path = folder / "cluster.csv.gz"
+    pairs = read_frame(path, ["drug_a", "drug_b", "type", "split"])
+    pairs = pairs.loc[pairs["split"].str.startswith(domain)]
+    drugs = read_frame(folder / "drugs.csv.gz", ["drug_id", "smiles"])
+    parsed = parse_cells(drugs["smiles"].to_numpy(object), max_atoms)
+    listed = pd.Index(drugs["drug_id"])
+    entries = np.stack(
+        [listed.get_indexer(np.asarray(pairs[c], object)) for c in ("drug_a", "drug_b")], axis=1
+    )
+    ids = np.where(entries >= 0, parsed.ids[entries], -1)
+    keep = (ids >= 0).all(axis=1)
+    present, compact = np.unique(ids[keep], return_inverse=True)
+    return Dataset(
+        name=f"ddibench/{domain}",
+        task=INTERACTION_TYPE,
+        molecules=tuple(parsed.molecules[m] for m in present),
+        examples=Examples.pairs(compact.reshape(-1, 2), pairs["type"].to_numpy(np.float32)[keep]),
+        rows=pairs.index.to_numpy(np.int64)[keep],
+        rejected=_rejected_drugs(folder / "drugs.csv.gz", drugs, parsed.reasons, entries),
+        note=DDIBENCH_NOTE,
+    )
 
 
 def _classes(pairs: pd.DataFrame) -> dict[str, str]:

@@ -89,3 +89,31 @@ def floor_scores(
             source_pairs, source_labels, target_pairs
         ),
     }
+
+
+def target_degree_prior(
+    known_pairs: np.ndarray, known_labels: np.ndarray, pairs: np.ndarray
+) -> np.ndarray:
+    """How often the molecules of a pair interact in other pairs of the *target*.
+
+    Reads target labels, so it is no floor that a method could stand on, but tells how much of
+    the target is explained by which molecules are popular alone. The score is the mean over
+    the sides of (sum of labels + prevalence) / (number of labels + 1).
+
+    Args:
+      known_pairs, known_labels: int [n, S] and [n], pairs of the target whose labels are read.
+      pairs: int [m, S], other pairs of the target.
+
+    Returns:
+      float64 [m], the prevalence for molecules without a known pair.
+    """
+    known = ~np.isnan(known_labels)
+    molecules, labels = known_pairs[known], known_labels[known].astype(np.float64)
+    size = int(max(known_pairs.max(initial=0), pairs.max(initial=0))) + 1
+    count, total = np.zeros(size), np.zeros(size)
+    for side in molecules.T:
+        count += np.bincount(side, minlength=size)
+        total += np.bincount(side, labels, size)
+    base = float(prevalence(labels, 1)[0])
+    rate = (total + base) / (count + 1)
+    return rate[pairs].mean(axis=1)

@@ -74,6 +74,10 @@ class DisTransConfig:
     """Updates before a prototype is used."""
     dropout: float = 0.0
     """On the pair features."""
+    permute_groups: bool = False
+    """Control: the target's functional groups are taken for one another, by a permutation."""
+    random_fragments: bool = False
+    """Control: atoms are in random fragments of the sizes that BRICS gives."""
     bfloat16: bool = False
     """Compute matrix products in bfloat16 (accelerators); parameters stay float32."""
 
@@ -135,6 +139,7 @@ def distrans(
         n_targets=n_outputs,
         symmetric=symmetric,
         dropout=config.dropout,
+        random_fragments=config.random_fragments,
         dtype=jnp.bfloat16 if config.bfloat16 else None,
     )
     constants = _constants(config, knowledge, seed)
@@ -156,18 +161,24 @@ def distrans(
 def _constants(
     config: DisTransConfig, knowledge: DomainKnowledge | None, seed: int
 ) -> dict[str, np.ndarray]:
-    """kappa of each fragment type, weight of each group, and which groups are nested."""
+    """kappa of each fragment type; of the functional groups: weight, which are nested, and what
+    each is taken for in the target (itself, unless permuted)."""
     if knowledge is None:
         return {
             "kappa": np.ones(1, np.float32),
             "group_weight": np.zeros(0, np.float32),
             "exclude": np.zeros((0, 0), bool),
+            "target_group": np.zeros(0, np.int32),
         }
     kappa = reversal_weights(knowledge.discrepancy, config.weighting, seed=seed)
+    target_group = np.arange(len(knowledge.groups))
+    if config.permute_groups:
+        target_group = np.random.default_rng(seed).permutation(target_group)
     return {
         "kappa": np.asarray(kappa, np.float32),
         "group_weight": knowledge.group_weight,
         "exclude": knowledge.exclude,
+        "target_group": target_group.astype(np.int32),
     }
 
 
@@ -259,11 +270,13 @@ def _guidance(config, constants, embedding, state, batch: Batch, axis_name):
     prototypes, updates = state["prototypes"], state["updates"]
     ready = updates >= config.prototype_ready
     means, present, weights = [], [], []
+    permuted = jnp.asarray(constants["target_group"])[jnp.maximum(m.instance_group, 0)]
+    groups = m.instance_group, jnp.where(m.instance_group < 0, -1, permuted)
     for d in (0, 1):
         occurrences = jnp.append(batch.occurrences(d), 0.0)
         weights.append(occurrences[m.instance_molecule])
         sums, counts = alignment.prototype_sums(
-            embedding, m.instance_group, weights[d], n_groups, axis_name
+            embedding, groups[d], weights[d], n_groups, axis_name
         )
         mean, found = alignment.prototype_means(sums, counts)
         means.append(mean)
@@ -285,7 +298,7 @@ def _guidance(config, constants, embedding, state, batch: Batch, axis_name):
         "guidance": sum(
             alignment.guidance_loss(
                 embedding=embedding,
-                group=m.instance_group,
+                group=groups[d],
                 weight=weights[d],
                 prototypes=prototypes[1 - d],
                 ready=ready[1 - d],

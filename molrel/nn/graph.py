@@ -189,6 +189,22 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
     )
 
 
+def shuffle_fragments(molecules: Molecules) -> Molecules:
+    """A control: the atoms of each molecule trade fragments at random.
+
+    Numbers, sizes and types of the fragments and their graph stay, only which atoms are in
+    which is random; always the same for a molecule, whatever the batch.
+    """
+    m = molecules
+    first = jnp.cumsum(m.graph.n_node) - m.graph.n_node
+    row = jnp.arange(len(m.node_molecule), dtype=jnp.int32)
+    ids = jnp.append(m.ids, 0)[m.node_molecule]
+    mixed = (row - first[m.node_molecule] + 1).astype(jnp.uint32) * jnp.uint32(2654435761)
+    mixed = (mixed ^ (mixed >> 15)) * (jnp.uint32(2246822519) + ids.astype(jnp.uint32) * 2)
+    order = jnp.lexsort((mixed ^ (mixed >> 13), m.node_molecule))
+    return m.replace(node_fragment=m.node_fragment[order])  # pyright: ignore
+
+
 def dense_atoms(
     h: Float[Array, "n d"], molecules: Molecules
 ) -> tuple[Float[Array, "u a d"], Bool[Array, "u a"]]:

@@ -61,6 +61,7 @@ class TwoViewNetwork(nn.Module):
       n_targets: label columns T.
       symmetric: whether f(a, b) = f(b, a).
       dropout: on the pair features.
+      random_fragments: a control, atoms are in random fragments (``shuffle_fragments``).
       dtype: of matrix products; parameters, heads and outputs are float32.
     """
 
@@ -72,6 +73,7 @@ class TwoViewNetwork(nn.Module):
     n_targets: int = 1
     symmetric: bool = True
     dropout: float = 0.0
+    random_fragments: bool = False
     dtype: jnp.dtype | None = None
 
     def setup(self):
@@ -101,7 +103,7 @@ class TwoViewNetwork(nn.Module):
         fragments, graph, picture = jnp.zeros((*m.fragment_mask.shape, 1)), None, None
         if self.branches != "picture":
             h = self.atoms(m)
-            fragments = self.fragments(h, m)
+            fragments = self.fragments(h, ops.shuffle_fragments(m) if self.random_fragments else m)
             count = jnp.maximum(m.fragment_mask.sum(-1, keepdims=True), 1).astype(h.dtype)
             pooled = jnp.concatenate([mean_over_atoms(h, m), fragments.sum(1) / count], -1)
             z = z_graph = jax.nn.relu(self.readout(pooled))

@@ -133,7 +133,12 @@ def train(
         log.truncate(done)
 
     # ---- loop ---------------------------------------------------------------------------
-    bar = tqdm(total=config.steps, initial=done, disable=not sys.stderr.isatty(), unit="step")
+    bar = tqdm(
+        total=config.steps,
+        initial=done,
+        disable=folder is None or not sys.stderr.isatty(),
+        unit="step",
+    )
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     started, compile_seconds, first = time.perf_counter(), 0.0, done
     state = program.enter(run.train)
@@ -161,7 +166,8 @@ def train(
             log.write(step + 1, last, validations)
             checkpoints.save(step + 1, run)
             release_free_memory()
-        _tell(bar, step + 1, config.steps, last, validations)
+        if folder is not None:
+            _tell(bar, step + 1, config.steps, last, validations)
     bar.close()
     if log is not None and checkpoints is not None:
         checkpoints.close()

@@ -1,0 +1,484 @@
+"""One cell of the cross-domain benchmark: a method in a setting with a seed, kept as JSON.
+
+A cell's key is a hash of everything that decides its figures: the config, the trial grid, the
+sha256 sums of the data files and ``VERSION``. A finished cell is never computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from cross_settings import (
+    CLASSICAL_TRIALS,
+    PRESETS,
+    TRIALS,
+    Entrant,
+    Preset,
+    Setting,
+    entrants,
+    experiment,
+)
+
+from molrel.config import to_json, with_options
+from molrel.data.batches import Sampler
+from molrel.data.catalog import describe
+from molrel.data.splits import bag_ids, random_split
+from molrel.data.types import Examples
+from molrel.errors import InputError
+from molrel.evaluate.floors import target_degree_prior
+from molrel.experiment import (
+    environment,
+    floors,
+    make_method,
+    make_sampler,
+    selection_metrics,
+    side_fingerprints,
+    to_scores,
+    vary,
+)
+from molrel.memory import release_free_memory
+from molrel.methods.classical import TUNED, fit_classical
+from molrel.prepare import Prepared, prepare
+from molrel.reporting import side_ids
+from molrel.train.loop import make_optimiser, train
+from molrel.train.predict import make_predictor
+from molrel.train.step import compile_step, unstack
+
+# Raised by hand when a change of the code changes figures: cells of before are then stale.
+VERSION = 1
+DIGITS = 5
+
+
+def data_version(setting: Setting) -> dict[str, Any]:
+    """What identifies the contents of both domains: file hashes, or versions of packages."""
+    found: dict[str, Any] = {}
+    for address in (setting.data.source, setting.data.target or ""):
+        files = describe(address.partition("/")[0]).files
+        found[address] = dict(files) or {p: version(p) for p in ("thermo", "chemicals")}
+    return found
+
+
+def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed: int) -> str:
+    """Hash of everything that decides the figures of a cell."""
+    decides: dict[str, Any] = {
+        "version": VERSION,
+        "data": data_version(setting),
+        "seed": seed,
+        "evaluated": preset.evaluated,
+        "ceiling": entrant.supervised_by_target,
+    }
+    if entrant.method is not None:
+        decides["experiment"] = to_json(experiment(preset, setting, entrant.method))
+        decides["trials"] = [dict(t) for t in TRIALS]
+    else:
+        decides |= {"data_config": asdict(setting.data), "method": name}
+        if entrant.learner is not None:
+            decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cell_path(folder: Path, setting: str, name: str, seed: int, key: str) -> Path:
+    """Where a cell is kept."""
+    plain = "".join(c if c.isalnum() else "_" for c in name)
+    return folder / setting / f"{plain}-{seed}-{key}.json"
+
+
+def seeds_of(entrant: Entrant, seeds: Sequence[int]) -> Sequence[int]:
+    """Floors and the linear learner do not depend on a seed: they have one cell."""
+    deterministic = entrant.family == "floor" or entrant.learner == "linear"
+    return seeds[:1] if deterministic else seeds
+
+
+@dataclass(frozen=True)
+class Job:
+    """The cells of one method in one setting.
+
+    Attributes:
+      name, entrant: the method.
+      paths: seed -> file of each cell.
+    """
+
+    name: str
+    entrant: Entrant
+    paths: Mapping[int, Path]
+
+    @property
+    def missing(self) -> list[int]:
+        """Seeds whose cell is not there yet."""
+        return [seed for seed, path in self.paths.items() if not path.is_file()]
+
+
+def jobs(
+    preset: Preset, setting: Setting, names: Sequence[str], seeds: Sequence[int], folder: Path
+) -> list[Job]:
+    """What the methods need in a setting."""
+    known = entrants(preset.width, preset.depth, preset.picture_encoder)
+    found = []
+    for name in names:
+        entrant = known[name]
+        paths = {
+            seed: cell_path(
+                folder, setting.name, name, seed, cell_key(preset, setting, entrant, name, seed)
+            )
+            for seed in seeds_of(entrant, seeds)
+        }
+        found.append(Job(name, entrant, paths))
+    return found
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(values))
+    temporary.replace(path)
+
+
+def rounded(scores: np.ndarray) -> list:
+    """Scores as JSON keeps them: five significant digits."""
+    scores = np.asarray(scores, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.where(scores == 0, 0, np.floor(np.log10(np.abs(scores))))
+    scale = 10.0 ** (DIGITS - 1 - power)
+    return (np.round(scores * scale) / scale).tolist()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A setting made ready: everything that its methods share.
+
+    Attributes:
+      preset, setting: what it was made from.
+      prepared: data, splits, features and table.
+      parts: "source-valid", "source-test" and "target": the examples that are scored.
+      target_index: int [n], which examples of the target these are.
+      folds: int [N] of the whole target, 0 or 1; for what reads target labels.
+    """
+
+    preset: Preset
+    setting: Setting
+    prepared: Prepared
+    parts: dict[str, Examples]
+    target_index: np.ndarray
+    folds: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """Kind of the task."""
+        return self.prepared.task.kind
+
+
+def subset(examples: Examples, count: int) -> np.ndarray:
+    """A fixed random subset of the examples, as indices in order."""
+    order = np.random.default_rng(0).permutation(len(examples))
+    return np.sort(order[:count])
+
+
+def make_stage(preset: Preset, setting: Setting, any_method: Any) -> Stage:
+    """Loads, splits and featurises a setting once for all methods."""
+    config = experiment(preset, setting, any_method)
+    prepared = prepare(config, needs=("pictures", "fingerprints"))
+    assert prepared.target is not None
+    cap = preset.train.valid_examples
+    index = subset(prepared.target, preset.evaluated)
+    parts = {
+        "source-valid": prepared.source["valid"].take(subset(prepared.source["valid"], cap)),
+        "source-test": prepared.source["test"].take(subset(prepared.source["test"], cap)),
+        "target": prepared.target.take(index),
+    }
+    half = random_split(prepared.target, (0.5, 0.0, 0.5), seed=0)
+    folds = np.zeros(len(prepared.target), int)
+    folds[half.test] = 1
+    return Stage(preset, setting, prepared, parts, index, folds)
+
+
+def stage_values(stage: Stage) -> dict[str, Any]:
+    """What the tables need to know of a setting: labels, strata and molecules of its parts."""
+    smiles = np.array(stage.prepared.molecules, dtype=object)
+    task = stage.prepared.task
+    return {
+        "kind": task.kind,
+        "targets": task.targets,
+        "units": task.units,
+        "n_classes": task.n_outputs,
+        "notes": stage.prepared.notes,
+        "overlap": stage.prepared.overlap,
+        "n_target": len(stage.folds),
+        "n_train": len(stage.prepared.source["train"]),
+        "n_molecules": len(stage.prepared.molecules),
+        "discrepancy": {
+            name: getattr(stage.prepared.knowledge.discrepancy, name)
+            for name in ("value", "null_mean", "null_max", "adjusted")
+        }
+        if stage.prepared.knowledge is not None
+        else None,
+        "parts": {
+            name: {
+                "labels": part.labels[:, 0].tolist(),
+                "strata": stage.prepared.strata(part).tolist(),
+                "clusters": side_ids(part, smiles)[0].tolist(),
+            }
+            for name, part in stage.parts.items()
+        },
+    }
+
+
+# ---- what a method gives: part -> scores [n] or [n, C], trials, cost ----------------------------
+
+
+def run_job(stage: Stage, job: Job) -> None:
+    """Computes the missing cells of a job and writes each as soon as it is there."""
+    entrant = job.entrant
+    if entrant.method is not None:
+        results = train_seeds(stage, job)
+    elif entrant.learner is not None:
+        results = fit_seeds(stage, job)
+    else:
+        results = {seed: (floor_of(stage, job.name), {}) for seed in job.missing}
+    made = environment()
+    for seed, (scores, about) in results.items():
+        write_json(
+            job.paths[seed],
+            {
+                "setting": stage.setting.name,
+                "method": job.name,
+                "family": entrant.family,
+                "seed": seed,
+                "commit": made["commit"],
+                "device": made["device"],
+                **about,
+                "scores": {name: rounded(values) for name, values in scores.items()},
+            },
+        )
+
+
+def floor_of(stage: Stage, name: str) -> dict[str, np.ndarray]:
+    """Scores of one floor on every part."""
+    prepared, scores = stage.prepared, {}
+    for part, examples in stage.parts.items():
+        reference = prepared.source_all if part == "target" else prepared.source["train"]
+        if "target-degree" in name:
+            scores[part] = degree_prior(stage) if part == "target" else np.zeros(len(examples))
+        else:
+            scores[part] = floors(reference, examples, stage.kind)[name]
+    return scores
+
+
+def degree_prior(stage: Stage) -> np.ndarray:
+    """Scores of the evaluated target examples from the labels of the other half of the target."""
+    target = stage.prepared.target
+    assert target is not None
+    ids, _ = bag_ids(target)
+    scores = np.zeros(len(target))
+    for fold in (0, 1):
+        known = stage.folds == 1 - fold
+        here = stage.folds == fold
+        scores[here] = target_degree_prior(ids[known], target.labels[known, 0], ids[here])
+    return scores[stage.target_index]
+
+
+def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], dict]]:
+    """A classical learner: its setting by source validation, then every missing seed."""
+    learner = job.entrant.learner
+    assert learner is not None
+    prepared, started = stage.prepared, time.perf_counter()
+    sides, fingerprints = side_fingerprints(prepared, stage.parts)
+    labels = prepared.source["train"].labels[:, 0]
+
+    def fit(seed: int, setting: float) -> dict[str, np.ndarray]:
+        scores = fit_classical(
+            learner,
+            fingerprints,
+            sides["train"],
+            labels,
+            [sides[name] for name in stage.parts],
+            kind=stage.kind,
+            symmetric=prepared.task.symmetric,
+            seed=seed,
+            setting=setting,
+        )
+        if stage.kind == "multiclass":
+            wide = prepared.task.n_outputs
+            scores = [np.pad(s, ((0, 0), (0, wide - s.shape[1]))) for s in scores]
+        return dict(zip(stage.parts, scores, strict=True))
+
+    valid = stage.parts["source-valid"].labels[:, 0]
+    first, trials = min(job.paths), []
+    for value in CLASSICAL_TRIALS[learner]:
+        scores = fit(first, value)
+        selection = selection_metrics(valid, scores["source-valid"], stage.kind)["selection"]
+        trials.append({"options": {TUNED[learner][0]: value}, "selection": selection})
+    best = CLASSICAL_TRIALS[learner][best_trial(trials)]
+    found = {seed: fit(seed, best) for seed in job.missing}
+    about = {"trials": trials, "seconds": time.perf_counter() - started}
+    return {seed: (scores, about) for seed, scores in found.items()}
+
+
+def train_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], dict]]:
+    """A trained method: learning rate by source validation, then every missing seed.
+
+    All trials and seeds share one compiled program: the learning rate is an array.
+    """
+    method = job.entrant.method
+    assert method is not None
+    reset_peak_memory()
+    if not job.entrant.supervised_by_target:
+        return train_on(stage, job, stage.prepared, stage.parts)
+    # The ceiling: each half of the target is scored by what was trained on the other.
+    results: dict[int, tuple[dict[str, np.ndarray], dict]] = {}
+    for fold in (0, 1):
+        prepared = swap_domains(stage, fold)
+        found = train_on(stage, job, prepared, stage.parts)
+        here = stage.folds[stage.target_index] == fold
+        for seed, (scores, about) in found.items():
+            if seed not in results:
+                results[seed] = ({k: v.copy() for k, v in scores.items()}, about)
+            results[seed][0]["target"][here] = scores["target"][here]
+    return results
+
+
+def swap_domains(stage: Stage, fold: int) -> Prepared:
+    """The labelled half of the target (not ``fold``) in place of the source."""
+    target = stage.prepared.target
+    assert target is not None
+    half = target.take(np.flatnonzero(stage.folds != fold))
+    half = half.replace(domain=np.zeros(len(half), np.int32))  # pyright: ignore
+    split = random_split(half, (0.85, 0.15, 0.0), seed=1)
+    train_part, valid = half.take(split.train), half.take(split.valid)
+    mean, scale = stage.prepared.label_mean, stage.prepared.label_scale
+    if stage.kind == "regression":
+        mean, scale = train_part.labels.mean(0), train_part.labels.std(0)
+    source = {"train": train_part, "valid": valid, "test": valid.take(np.zeros(0, int))}
+    return replace(stage.prepared, source=source, target=None, label_mean=mean, label_scale=scale)
+
+
+def train_on(
+    stage: Stage, job: Job, prepared: Prepared, parts: dict[str, Examples]
+) -> dict[int, tuple[dict[str, np.ndarray], dict]]:
+    """Trains the missing seeds and scores the parts."""
+    assert job.entrant.method is not None
+    config = experiment(stage.preset, stage.setting, job.entrant.method)
+    method = make_method(config, prepared)
+    sampler: Sampler = make_sampler(config, prepared, method)
+    optimiser = make_optimiser(config.optimiser, config.train.steps)
+    program = compile_step(
+        method,
+        optimiser,
+        steps=config.train.steps,
+        mode=config.train.seeds_mode,
+        vary=vary(config, prepared),
+    )
+    predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
+    valid = prepared.source["valid"]
+    valid = valid.take(subset(valid, config.train.valid_examples))
+
+    def scores_of(params: Any, state: Any, examples: Examples) -> np.ndarray:
+        scores = to_scores(predict(params, state, examples), prepared)
+        return scores if stage.kind == "multiclass" else scores[:, 0]
+
+    def validate(params: Any, state: Any) -> dict[str, float]:
+        return selection_metrics(valid.labels[:, 0], scores_of(params, state, valid), stage.kind)
+
+    def fit(seeds: Sequence[int], options: Sequence[Mapping[str, float]]):
+        final, cost = train(
+            method,
+            prepared.table,
+            sampler,
+            validate,
+            seeds=seeds,
+            config=config.train,
+            optimiser_config=config.optimiser,
+            folder=None,
+            molecules=prepared.molecules,
+            options=[dict(each) for each in options],
+            program=program,
+        )
+        best = jax.device_get((final.best_params, final.best_state))
+        return [unstack(best, i) for i in range(len(seeds))], np.asarray(final.best_value), cost
+
+    # The first seed's trials choose for all seeds, also for those that are added later.
+    first, rest = min(job.paths), [seed for seed in job.missing if seed != min(job.paths)]
+    trained: dict[int, Any] = {}
+    if first in job.missing:
+        tried, values, cost = fit([first] * len(TRIALS), TRIALS)
+        trials = [
+            {"options": dict(t), "selection": float(v)} for t, v in zip(TRIALS, values, strict=True)
+        ]
+        chosen = best_trial(trials)
+        trained[first] = tried[chosen], float(values[chosen])
+    else:
+        trials = json.loads(job.paths[first].read_text())["trials"]
+        chosen = best_trial(trials)
+    if rest:
+        more, values, cost = fit(rest, [TRIALS[chosen]] * len(rest))
+        trained |= {s: (m, float(v)) for s, m, v in zip(rest, more, values, strict=True)}
+    about = {
+        "config": to_json(with_options(config, TRIALS[chosen])),
+        "trials": trials,
+        "n_parameters": cost["n_parameters"],
+        "seconds_per_step": cost["seconds_per_step"] / (len(rest) or len(TRIALS)),
+        "compile_seconds": cost["compile_seconds"],
+    }
+    results = {}
+    for seed, ((params, state), selection) in trained.items():
+        scores = {name: scores_of(params, state, part) for name, part in parts.items()}
+        results[seed] = (scores, {**about, "selection": selection})
+    peak = peak_memory_mb()
+    return {seed: (s, a | {"peak_memory_mb": peak}) for seed, (s, a) in results.items()}
+
+
+def best_trial(trials: Sequence[Mapping[str, Any]]) -> int:
+    """Index of the trial with the best source validation; one that failed never is."""
+    return int(np.argmax(np.nan_to_num([t["selection"] for t in trials], nan=-np.inf)))
+
+
+def reset_peak_memory() -> None:
+    """Starts the process's peak of resident memory anew, where the system can."""
+    release_free_memory()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_memory_mb() -> float:
+    """Peak of resident memory since ``reset_peak_memory``, in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(line for line in lines if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def work(preset_name: str, setting: Setting, names: Sequence[str], seeds: Sequence[int], folder):
+    """Computes every missing cell of a setting; one line a finished method."""
+    preset = PRESETS[preset_name]
+    todo = [job for job in jobs(preset, setting, names, seeds, folder) if job.missing]
+    about = folder / setting.name / f"setting-{preset.evaluated}.json"
+    if not todo and about.is_file():
+        return
+    known = entrants(preset.width, preset.depth, preset.picture_encoder)
+    stage = make_stage(preset, setting, known["DisTrans"].method)
+    write_json(about, stage_values(stage))
+    for job in todo:
+        started = time.perf_counter()
+        try:
+            run_job(stage, job)
+            outcome = f"{time.perf_counter() - started:.0f} s"
+        except InputError as error:  # not defined for this task
+            for seed in job.missing:
+                write_json(job.paths[seed], {"method": job.name, "undefined": str(error)})
+            outcome = f"not defined: {error}"
+        print(f"{setting.name}: {job.name}, {outcome}", flush=True)

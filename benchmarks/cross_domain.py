@@ -1,0 +1,139 @@
+"""The cross-domain benchmark: every method under one protocol, on real source -> target settings.
+
+    python benchmarks/cross_domain.py --preset smoke          # minutes, built-in data
+    python benchmarks/cross_domain.py --preset cpu            # the full table at CPU size
+    python benchmarks/cross_domain.py --preset cpu --settings mixtures --methods DANN DisTrans
+
+Runs the cells (setting x method x seed) that are missing, keeps each as JSON, and writes
+``benchmarks/results/cross_domain.{csv,md,png}``. It can be stopped at any point and started
+again: finished cells are not computed twice. ``--table-only`` writes the table of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from molrel.memory import enable_compilation_cache, keep_heap
+
+keep_heap()
+enable_compilation_cache()
+
+from cells import jobs, work  # noqa: E402
+from cross_settings import PRESETS, SETTINGS, Preset, entrants  # noqa: E402
+from cross_tables import write_tables  # noqa: E402
+
+HERE = Path(__file__).parent
+
+
+def arguments() -> argparse.Namespace:
+    """The command line, with names checked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    parser.add_argument("--settings", nargs="+", metavar="NAME", help=", ".join(SETTINGS))
+    parser.add_argument("--methods", nargs="+", metavar="NAME")
+    parser.add_argument("--seeds", type=int, help="how many; the preset's by default")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 is one a CPU core")
+    parser.add_argument("--cells", type=Path, default=Path("runs/cross_domain"))
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "cross_domain")
+    parser.add_argument("--table-only", action="store_true", help="compute no cell")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    preset = PRESETS[args.preset]
+    methods = list(entrants(preset.width, preset.depth))
+    for given, known, what in (
+        (args.settings, list(SETTINGS), "setting"),
+        (args.methods, methods, "method"),
+    ):
+        unknown = sorted(set(given or ()) - set(known))
+        if unknown:
+            parser.error(f"no {what} is called {unknown[0]!r}; there are: {', '.join(known)}")
+    args.settings = args.settings or list(preset.settings or SETTINGS)
+    args.methods = args.methods or list(preset.methods or methods)
+    args.seeds = list(range(args.seeds or preset.seeds))
+    args.cells = args.cells / args.preset
+    return args
+
+
+def main() -> int:
+    """Computes what is missing, then writes the tables."""
+    args = arguments()
+    preset = PRESETS[args.preset]
+    if args.worker:
+        setting, core = args.worker
+        if int(core) >= 0:  # before the first computation, so that XLA sees one core
+            os.sched_setaffinity(0, {int(core)})
+        work(args.preset, SETTINGS[setting], args.methods, args.seeds, args.cells)
+        return 0
+    failed = [] if args.table_only else run_missing(args, preset)
+    command = f"python benchmarks/cross_domain.py {shlex.join(sys.argv[1:])}"
+    write_tables(args.cells, preset, args.settings, args.methods, args.seeds, args.out, command)
+    if failed:
+        print(f"These settings failed and are incomplete: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run_missing(args: argparse.Namespace, preset: Preset) -> list[str]:
+    """One process a setting, as many at once as there are cores; returns what failed."""
+    cores = sorted(os.sched_getaffinity(0))
+    n_workers = args.workers or (len(cores) if on_cpu() else 1)
+    pinned = on_cpu() and n_workers > 1
+    started, before = time.perf_counter(), missing(args, preset)
+    todo = sum(before.values())
+    print(f"{todo} cells to compute in {sum(n > 0 for n in before.values())} settings", flush=True)
+    waiting = sorted((s for s, n in before.items() if n), key=lambda s: -before[s])
+    running: dict[str, tuple[subprocess.Popen, int]] = {}
+    free = (cores * n_workers)[:n_workers] if pinned else [-1] * n_workers
+    failed: list[str] = []
+    last = 0.0
+    while waiting or running:
+        while waiting and free:
+            name, core = waiting.pop(0), free.pop(0)
+            command = [sys.executable, __file__, *sys.argv[1:], "--worker", name, str(core)]
+            running[name] = subprocess.Popen(command), core
+        time.sleep(0.5)
+        for name, (process, core) in list(running.items()):
+            if process.poll() is None:
+                continue
+            free.append(core)
+            del running[name]
+            if process.returncode:
+                failed.append(name)
+        if time.perf_counter() - last > 60:
+            last = time.perf_counter()
+            left = sum(missing(args, preset).values())
+            tell(todo - left, left, last - started)
+    return failed
+
+
+def missing(args: argparse.Namespace, preset: Preset) -> dict[str, int]:
+    """Setting -> number of cells that are not there yet."""
+    return {
+        name: sum(
+            len(job.missing)
+            for job in jobs(preset, SETTINGS[name], args.methods, args.seeds, args.cells)
+        )
+        for name in args.settings
+    }
+
+
+def tell(done: int, left: int, seconds: float) -> None:
+    """Progress, and how long the rest will take at this pace."""
+    rest = f"about {left * seconds / done / 60:.0f} min left" if done else "no estimate yet"
+    print(f"[{seconds / 60:.0f} min] {done} cells done, {left} left, {rest}", flush=True)
+
+
+def on_cpu() -> bool:
+    """Whether there is no accelerator to compute on."""
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

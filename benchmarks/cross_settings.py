@@ -1,0 +1,269 @@
+"""What the cross-domain benchmark compares: settings, methods, and how much is spent on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment, Methods
+from molrel.methods.adaptation import AdaptationConfig
+from molrel.methods.cgib import CGIBConfig
+from molrel.methods.cigin import CIGINConfig
+from molrel.methods.classical import Learner
+from molrel.methods.cmrl import CMRLConfig
+from molrel.methods.distrans import DisTransConfig, LossWeights
+from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
+from molrel.methods.separation import SeparationConfig
+from molrel.methods.siamese import SiameseConfig
+from molrel.methods.ssi_ddi import SSIDDIConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One source -> target transfer.
+
+    Attributes:
+      name: of its files.
+      strategy: group in the tables.
+      data: the domains.
+      source_examples, target_examples: of a step; few where a side is a bag of many molecules.
+    """
+
+    name: str
+    strategy: Literal["cross-dataset", "pronounced shift", "regression"]
+    data: DataConfig
+    source_examples: int = 128
+    target_examples: int = 64
+
+    @property
+    def title(self) -> str:
+        """Source and target."""
+        return f"{self.data.source} -> {self.data.target}"
+
+
+def _setting(name: str, strategy: Any, source: str, target: str, **sizes: int) -> Setting:
+    return Setting(name, strategy, DataConfig(source=source, target=target), **sizes)
+
+
+SETTINGS: dict[str, Setting] = {
+    s.name: s
+    for s in (
+        _setting("zhang_ddinter", "cross-dataset", "zhangddi", "ddinter2"),
+        _setting("zhang_chch", "cross-dataset", "zhangddi", "chchminer"),
+        _setting("ddinter_zhang", "cross-dataset", "ddinter2", "zhangddi"),
+        _setting("zhang_herbs", "cross-dataset", "zhangddi", "herbiv", target_examples=4),
+        _setting("zhang_cocrystals", "cross-dataset", "zhangddi", "ccgnet"),
+        _setting("atc_a_l", "pronounced shift", "ddinter2_atc/A", "ddinter2_atc/L"),
+        _setting("atc_l_r", "pronounced shift", "ddinter2_atc/L", "ddinter2_atc/R"),
+        _setting("atc_r_a", "pronounced shift", "ddinter2_atc/R", "ddinter2_atc/A"),
+        _setting("ddibench", "pronounced shift", "ddibench/train", "ddibench/test"),
+        _setting(
+            "zhang_clusters", "pronounced shift", "zhangddi_clusters/a", "zhangddi_clusters/b"
+        ),
+        _setting("mixtures", "pronounced shift", "mixtures/hydrocarbons", "mixtures/heteroatoms"),
+        _setting("opioid_mu_delta", "pronounced shift", "opioid_cliffs/mu", "opioid_cliffs/delta"),
+        _setting("opioid_mu_kappa", "pronounced shift", "opioid_cliffs/mu", "opioid_cliffs/kappa"),
+        _setting("combisolv", "regression", "combisolv/qm", "combisolv/exp"),
+        _setting("uvvis_chemfluor", "regression", "uvvis/deep4chem", "uvvis/chemfluor"),
+        _setting("uvvis_dsscdb", "regression", "uvvis/deep4chem", "uvvis/dsscdb"),
+        _setting("henry", "regression", "henry/computed", "henry/water"),
+    )
+}
+
+Family = Literal[
+    "floor", "classical", "source-only", "adaptation", "DisTrans", "control", "ceiling"
+]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One row of the benchmark.
+
+    Attributes:
+      family: group in the tables.
+      method: settings of a trained method; None for classical learners and floors.
+      learner: classical learner, where it is one.
+      supervised_by_target: the ceiling: trained on one half of the target's labels to score
+        the other half.
+    """
+
+    family: Family
+    method: Methods | None = None
+    learner: Learner | None = None
+    supervised_by_target: bool = False
+
+
+NO_ADAPTATION = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+# All adaptation methods, and the reference that they are compared with, share this encoder.
+SHARED = "graph + picture"
+
+
+def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str, Entrant]:
+    """Every method at one size."""
+    size = {"width": width, "depth": depth}
+    both = size | {"picture_encoder": picture_encoder, "discriminator_width": width}
+    full = DisTransConfig(**both)
+    weights = full.weights
+
+    def source(method: Methods) -> Entrant:
+        return Entrant("source-only", method)
+
+    def adapt(alignment: Any, **settings: float) -> Entrant:
+        return Entrant("adaptation", AdaptationConfig(alignment=alignment, **both, **settings))
+
+    def ours(**fields: Any) -> Entrant:
+        return Entrant("DisTrans", replace(full, **fields))
+
+    def control(**fields: Any) -> Entrant:
+        return Entrant("control", replace(full, **fields))
+
+    return {
+        "floor: prevalence": Entrant("floor"),
+        "floor: all positive": Entrant("floor"),
+        "floor: source-label copier": Entrant("floor"),
+        "floor: target-degree prior (reads target labels)": Entrant("floor"),
+        "Morgan + linear": Entrant("classical", learner="linear"),
+        "Morgan + random forest": Entrant("classical", learner="forest"),
+        "Morgan + gradient boosting": Entrant("classical", learner="boosting"),
+        "Morgan + MLP": source(FingerprintMLPConfig(width=2 * width)),
+        "siamese GCN": source(SiameseConfig("gcn", **size)),
+        "siamese GIN": source(SiameseConfig("gin", **size)),
+        "siamese GAT": source(SiameseConfig("gat", **size)),
+        "siamese D-MPNN": source(SiameseConfig("dmpnn", **size)),
+        "CIGIN": source(CIGINConfig(**size)),
+        "SSI-DDI": source(SSIDDIConfig(width=width, blocks=2)),
+        "CGIB": source(CGIBConfig(**size)),
+        "CMRL": source(CMRLConfig(**size)),
+        "picture": source(replace(full, branches="picture", weights=NO_ADAPTATION)),
+        SHARED: source(replace(full, weights=NO_ADAPTATION)),
+        "DANN": adapt("dann", weight=0.1),
+        "CDAN": adapt("cdan", weight=0.1),
+        "CDAN+E": adapt("cdan_e", weight=0.1),
+        "MK-MMD (DAN)": adapt("mk_mmd"),
+        "Deep CORAL": adapt("coral"),
+        "MCC": adapt("mcc", weight=0.1),
+        "entropy minimisation": adapt("entropy", weight=0.1),
+        "domain separation": Entrant("adaptation", SeparationConfig(**both)),
+        "DisTrans": ours(),
+        "target-supervised (ceiling)": Entrant(
+            "ceiling", replace(full, weights=NO_ADAPTATION), supervised_by_target=True
+        ),
+        "DisTrans - weighting": control(weighting="uniform"),
+        "DisTrans, weighting down": control(weighting="down"),
+        "DisTrans, weighting signed": control(weighting="signed"),
+        "DisTrans, shuffled discrepancy": control(weighting="shuffled"),
+        "DisTrans - reversal": control(
+            weights=replace(weights, adversarial_fragment=0.0, adversarial_pair=0.0)
+        ),
+        "DisTrans - prototypes": control(weights=replace(weights, prototype=0.0)),
+        "DisTrans - guidance": control(weights=replace(weights, guidance=0.0)),
+        "DisTrans - picture": control(branches="graph"),
+        "DisTrans - graph": control(branches="picture"),
+        "DisTrans, permuted groups": control(permute_groups=True),
+        "DisTrans, random fragments": control(random_fragments=True),
+    }
+
+
+# The same number of trials for every method that learns; chosen on source validation.
+TRIALS: tuple[Mapping[str, float], ...] = (
+    {"optimiser.learning_rate": 1e-3},
+    {"optimiser.learning_rate": 3e-3},
+)
+CLASSICAL_TRIALS: dict[Learner, tuple[float, ...]] = {
+    "linear": (10.0, 100.0),
+    "forest": (1, 5),
+    "boosting": (0.1, 0.3),
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is spent.
+
+    Attributes:
+      settings, methods: what is run unless named; None is everything.
+      seeds: how many.
+      width, depth, picture_size, picture_encoder: of the networks.
+      train: the loop; batch sizes are those of the setting times ``batch``.
+      batch: factor on the settings' examples of a step.
+      evaluated: most target examples that are scored, a random subset of the target.
+      replicates: of the bootstrap.
+    """
+
+    settings: tuple[str, ...] | None
+    methods: tuple[str, ...] | None
+    seeds: int
+    width: int
+    depth: int
+    picture_size: int
+    train: TrainConfig
+    picture_encoder: Literal["small", "resnet18"] = "small"
+    batch: int = 1
+    evaluated: int = 6000
+    replicates: int = 200
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+
+PRESETS: dict[str, Preset] = {
+    "smoke": Preset(
+        settings=("mixtures", "opioid_mu_delta"),
+        methods=(
+            "floor: prevalence",
+            "floor: source-label copier",
+            "Morgan + linear",
+            "siamese GIN",
+            SHARED,
+            "DANN",
+            "DisTrans",
+        ),
+        seeds=2,
+        width=16,
+        depth=1,
+        picture_size=32,
+        train=TrainConfig(steps=20, evaluate_every=10, valid_examples=500),
+        evaluated=1000,
+        replicates=50,
+    ),
+    "cpu": Preset(
+        settings=None,
+        methods=None,
+        seeds=5,
+        width=64,
+        depth=2,
+        picture_size=32,
+        train=TrainConfig(steps=200, evaluate_every=50, valid_examples=2000),
+    ),
+    "paper": Preset(
+        settings=None,
+        methods=None,
+        seeds=5,
+        width=300,
+        depth=3,
+        picture_size=224,
+        picture_encoder="resnet18",
+        train=TrainConfig(steps=4000, evaluate_every=400, valid_examples=10_000),
+        batch=4,
+        evaluated=50_000,
+        replicates=500,
+    ),
+}
+
+
+def experiment(preset: Preset, setting: Setting, method: Methods) -> Experiment:
+    """The config of one method in one setting."""
+    train = replace(
+        preset.train,
+        source_examples=setting.source_examples * preset.batch,
+        target_examples=setting.target_examples * preset.batch,
+    )
+    return Experiment(
+        name=setting.name,
+        data=setting.data,
+        features=FeatureConfig(picture_size=preset.picture_size),
+        method=method,
+        optimiser=preset.optimiser,
+        train=train,
+    )

@@ -1,0 +1,412 @@
+"""From cells to the tables and the figure of the cross-domain benchmark."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from cells import jobs, write_json
+from cross_settings import SETTINGS, SHARED, Preset, entrants
+
+from molrel.evaluate.bootstrap import intervals, paired_difference
+from molrel.evaluate.markdown import markdown_table
+from molrel.evaluate.metrics import best_threshold
+from molrel.evaluate.ranks import rank_methods, save_ranks
+
+CLASSIFICATION = ("auroc", "ap", "f1", "accuracy")
+REGRESSION = ("rmse", "mae", "r2", "spearman")
+# Larger differences are better in the first, smaller in the second.
+MAIN = {True: "rmse", False: "auroc"}
+LEARNED = ("classical", "source-only", "adaptation", "DisTrans")
+
+
+class Scored:
+    """The scores of one method on one part of a setting, ready for the bootstrap.
+
+    A multiclass task is judged as one yes/no question for every pair and class (micro
+    average); its accuracy is that of the most probable class.
+    """
+
+    def __init__(self, about: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], part: str):
+        values = about["parts"][part]
+        self.kind = about["kind"]
+        self.labels = np.array(values["labels"])
+        self.strata = np.array(values["strata"])
+        self.clusters = np.array(values["clusters"])
+        self.scores = np.array([cell["scores"][part] for cell in cells], np.float64)
+        if self.kind == "multiclass" and self.scores.ndim == 2:  # a floor of constant scores
+            shape = (*self.scores.shape, about["n_classes"])
+            self.scores = np.broadcast_to(self.scores[..., None], shape)
+
+    def arrays(self, stratum: str = "all") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(labels [n], scores [S, n], clusters [n, C]) of a stratum."""
+        keep = np.ones(len(self.labels), bool) if stratum == "all" else self.strata == stratum
+        labels, scores, clusters = self.labels[keep], self.scores[:, keep], self.clusters[keep]
+        if self.kind != "multiclass":
+            return labels, scores, clusters
+        classes = np.arange(scores.shape[2])
+        return (
+            (labels[:, None] == classes).astype(float).reshape(-1),
+            scores.reshape(len(scores), -1),
+            np.repeat(clusters, len(classes), axis=0),
+        )
+
+    def right(self, stratum: str = "all") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same, for accuracy: whether the most probable class is the label."""
+        keep = np.ones(len(self.labels), bool) if stratum == "all" else self.strata == stratum
+        right = self.scores[:, keep].argmax(axis=2) == self.labels[keep]
+        return np.ones(keep.sum()), right.astype(float), self.clusters[keep]
+
+
+def read_cells(paths: Mapping[int, Path]) -> list[dict[str, Any]]:
+    """The cells of a method that are there and defined."""
+    found = [json.loads(path.read_text()) for path in paths.values() if path.is_file()]
+    return [cell for cell in found if "scores" in cell]
+
+
+def method_rows(
+    about: Mapping[str, Any],
+    cells: Sequence[Mapping[str, Any]],
+    reference: Sequence[Mapping[str, Any]],
+    replicates: int,
+) -> list[dict[str, Any]]:
+    """Rows of one method in one setting: every stratum and metric, and the difference."""
+    target, valid = Scored(about, cells, "target"), Scored(about, cells, "source-valid")
+    regression = about["kind"] == "regression"
+    metrics: Sequence[str] = REGRESSION if regression else CLASSIFICATION
+    thresholds: Any = 0.5
+    if about["kind"] == "binary":
+        thresholds = [best_threshold(valid.labels, s) for s in valid.scores]
+    if about["kind"] == "multiclass":
+        metrics = ("auroc", "ap")
+    rows = []
+    strata = sorted(set(target.strata))
+    for stratum in ["all", *strata]:
+        if stratum != "all" and len(strata) == 1:
+            continue
+        data = target.arrays(stratum)
+        chosen = metrics if stratum == "all" else metrics[: 1 if regression else 2]
+        found = intervals(chosen, *data, replicates=replicates, thresholds=thresholds)
+        if about["kind"] == "multiclass" and stratum == "all":
+            found |= intervals(["accuracy"], *target.right(), replicates=replicates)
+        rows += [
+            {"split": "target", "stratum": stratum, "metric": name, **value._asdict()}
+            | {"n_examples": len(data[0]), "n_seeds": len(data[1])}
+            | {"prevalence": None if regression else float(data[0].mean())}
+            for name, value in found.items()
+        ]
+    main = MAIN[regression]
+    inside = Scored(about, cells, "source-test").arrays()
+    if len(inside[0]):
+        value = intervals([main], *inside, replicates=max(20, replicates // 4))[main]
+        rows.append({"split": "source-test", "stratum": "all", "metric": main, **value._asdict()})
+    if reference and reference[0]["method"] != cells[0]["method"]:
+        other = Scored(about, reference, "target").arrays()[1]
+        labels, scores, clusters = target.arrays()
+        value = paired_difference(main, labels, scores, other, clusters, replicates=replicates)
+        rows.append(
+            {"split": "target", "stratum": "all", "metric": f"{main} - {SHARED}", **value._asdict()}
+        )
+    return rows
+
+
+def cached_rows(path: Path, about, cells, reference, replicates: int) -> list[dict[str, Any]]:
+    """``method_rows``, kept in a file beside the cells."""
+    if not path.is_file():
+        write_json(path, {"rows": method_rows(about, cells, reference, replicates)})
+    return json.loads(path.read_text())["rows"]
+
+
+def difference(
+    folder: Path, about, paths: Sequence[Mapping[int, Path]], replicates: int
+) -> dict[str, Any]:
+    """Paired difference of the main metric between two methods, kept in a file."""
+    names = [p for each in paths for p in each.values()]
+    path = folder / f"difference-{_hash(names, replicates)}.json"
+    if not path.is_file():
+        ours, other = (Scored(about, read_cells(p), "target").arrays() for p in paths)
+        main = MAIN[about["kind"] == "regression"]
+        value = paired_difference(main, ours[0], ours[1], other[1], ours[2], replicates=replicates)
+        write_json(path, value._asdict())
+    return json.loads(path.read_text())
+
+
+def _hash(paths: Sequence[Path], *more: Any) -> str:
+    present = [p.name for p in paths if p.is_file()]
+    return hashlib.sha256(json.dumps([present, *more]).encode()).hexdigest()[:16]
+
+
+def setting_rows(
+    folder: Path, preset: Preset, name: str, methods: Sequence[str], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Rows of one setting: every method that has cells."""
+    path = folder / name / f"setting-{preset.evaluated}.json"
+    if not path.is_file():
+        return []
+    about = json.loads(path.read_text())
+    setting, found = SETTINGS[name], {}
+    for job in jobs(preset, setting, methods, seeds, folder):
+        found[job.name] = job
+    reference = found.get(SHARED)
+    rows: list[dict[str, Any]] = []
+    main_values: dict[str, float] = {}
+    sign = -1 if about["kind"] == "regression" else 1
+    for job in found.values():
+        cells = read_cells(job.paths)
+        if not cells:
+            continue
+        base = read_cells(reference.paths) if reference else []
+        names = [*job.paths.values(), *(reference.paths.values() if reference else ())]
+        cache = folder / name / f"rows-{_hash(names, preset.replicates, job.name)}.json"
+        common = {
+            "strategy": setting.strategy,
+            "setting": name,
+            "source": setting.data.source,
+            "target": setting.data.target,
+            "method": job.name,
+            "family": job.entrant.family,
+        }
+        cost = {k: cells[-1].get(k) for k in ("seconds_per_step", "n_parameters", "peak_memory_mb")}
+        rate = next(iter(_chosen(cells[0]).values()), None)
+        for row in cached_rows(cache, about, cells, base, preset.replicates):
+            rows.append(common | row | cost | {"tuned": rate})
+            if (
+                row["metric"] in MAIN.values()
+                and row["split"] == "target"
+                and row["stratum"] == "all"
+            ):
+                main_values[job.name] = sign * row["mean"]
+    rows += _against_best(folder / name, about, found, main_values, rows, preset.replicates)
+    return rows
+
+
+def _chosen(cell: Mapping[str, Any]) -> dict[str, float]:
+    """The tuned option that source validation chose."""
+    trials = cell.get("trials") or []
+    return max(trials, key=lambda t: t["selection"])["options"] if trials else {}
+
+
+def _against_best(folder, about, found, values, rows, replicates) -> list[dict[str, Any]]:
+    """Each adaptation method (and DisTrans) minus the best other method that reads no target
+    label."""
+    learned = {n: v for n, v in values.items() if found[n].entrant.family in LEARNED}
+    extra = []
+    for name in learned:
+        if found[name].entrant.family not in ("adaptation", "DisTrans") or len(learned) < 2:
+            continue
+        best = max((n for n in learned if n != name), key=learned.__getitem__)
+        value = difference(folder, about, [found[name].paths, found[best].paths], replicates)
+        main = MAIN[about["kind"] == "regression"]
+        common = next(r for r in rows if r["method"] == name)
+        extra.append(
+            {k: common[k] for k in ("strategy", "setting", "source", "target", "method", "family")}
+            | {"split": "target", "stratum": "all", "metric": f"{main} - best other", **value}
+            | {"tuned": best}
+        )
+    return extra
+
+
+def write_tables(
+    folder: Path,
+    preset: Preset,
+    settings: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    command: str,
+) -> None:
+    """Writes ``out``.csv, .md and .png from the cells that are there."""
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        done = list(
+            pool.map(
+                setting_rows,
+                [folder] * len(settings),
+                [preset] * len(settings),
+                settings,
+                [list(methods)] * len(settings),
+                [list(seeds)] * len(settings),
+            )
+        )
+    rows = [row for each in done for row in each]
+    if not rows:
+        print("no cell is there yet")
+        return
+    frame = pd.DataFrame(rows)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(out.with_suffix(".csv"), index=False, float_format="%.5g")
+    order = list(entrants(preset.width, preset.depth))
+    text = markdown(frame, [m for m in order if m in set(frame["method"])], preset, command)
+    panels = rank_panels(frame, order)
+    if panels:
+        save_ranks(out.with_suffix(".png"), panels)
+    out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def rank_panels(frame: pd.DataFrame, order: Sequence[str]) -> dict[str, Any]:
+    """Ranks of the learned methods over all settings in which all of them have a value, and of
+    the adaptation methods alone."""
+    main = frame[
+        frame["metric"].isin(MAIN.values())
+        & (frame["split"] == "target")
+        & (frame["stratum"] == "all")
+    ]
+    values = main.assign(value=np.where(main["metric"] == "rmse", -1, 1) * main["mean"])
+    wide = values.pivot_table(index="setting", columns="method", values="value")
+    family = main.drop_duplicates("method").set_index("method")["family"]
+    adapts = ("adaptation", "DisTrans")
+    groups = {
+        "methods that read no target label": [
+            m for m in order if m in wide and family[m] in LEARNED
+        ],
+        "adaptation on one shared encoder": [
+            m for m in order if m in wide and (family[m] in adapts or m == SHARED)
+        ],
+    }
+    panels = {}
+    for title, names in groups.items():
+        # What is not defined for a kind of task is ranked over the others only if it is
+        # defined for most settings; else it is left out.
+        names = [m for m in names if wide[m].notna().mean() > 0.5]
+        complete = wide[names].dropna()
+        if len(names) >= 2 and len(complete) >= 2:
+            panels[title] = (names, rank_methods(complete.to_numpy()), len(complete))
+    return panels
+
+
+def markdown(frame: pd.DataFrame, order: Sequence[str], preset: Preset, command: str) -> str:
+    """The tables as Markdown."""
+    parts = [
+        "# Cross-domain benchmark\n",
+        f"`{command}`\n",
+        "Target domain; mean over seeds with 95 % intervals over molecules and seeds. No target "
+        "label is read by training or selection, but for the ceiling and the target-degree "
+        f"prior. Networks of width {preset.width}, depth {preset.depth}, pictures of "
+        f"{preset.picture_size} px, {preset.train.steps} steps. DisTrans is a reconstruction "
+        "from the paper's abstract; figures published elsewhere are not comparable.\n",
+    ]
+    for strategy in dict.fromkeys(frame["strategy"]):
+        part = frame[frame["strategy"] == strategy]
+        parts.append(f"## {strategy}\n")
+        parts.append(_wide(part, order))
+    panels = rank_panels(frame, order)
+    for title, (names, ranks, n) in panels.items():
+        parts.append(f"## Mean ranks: {title}\n")
+        parts.append(
+            f"{n} settings; Friedman p = {ranks.p_value:.2g}; two mean ranks that differ by less "
+            f"than {ranks.critical_difference:.2f} are not told apart (Nemenyi, 5 %).\n"
+        )
+        best = np.argsort(ranks.mean, kind="stable")
+        parts.append(
+            markdown_table(
+                [{"method": names[i], "mean rank": f"{ranks.mean[i]:.2f}"} for i in best]
+            )
+        )
+    parts.append("## Each setting\n")
+    for setting in dict.fromkeys(frame["setting"]):
+        parts.append(_setting_section(frame[frame["setting"] == setting], order))
+    parts.append("## Cost\n")
+    parts.append(_cost(frame, order))
+    return "\n".join(parts)
+
+
+def _wide(part: pd.DataFrame, order: Sequence[str]) -> str:
+    """Methods x settings, the main metric; bold where better than the shared source-only
+    network by more than the interval, struck where worse."""
+    settings = list(dict.fromkeys(part["setting"]))
+    rows = []
+    for method in order:
+        row = {"method": method}
+        for setting in settings:
+            here = part[
+                (part["setting"] == setting)
+                & (part["method"] == method)
+                & (part["split"] == "target")
+                & (part["stratum"] == "all")
+            ].set_index("metric")
+            main = next((m for m in MAIN.values() if m in here.index), None)
+            if main is None:
+                row[setting] = ""
+                continue
+            text = f"{here.loc[main, 'mean']:.3f}"
+            name = f"{main} - {SHARED}"
+            if name in here.index:
+                low, high = here.loc[name, ["low", "high"]]
+                sign = -1 if main == "rmse" else 1
+                better = low > 0 if sign > 0 else high < 0
+                worse = high < 0 if sign > 0 else low > 0
+                text += " ▲" if better else " ▽" if worse else ""
+            row[setting] = text
+        rows.append(row)
+    regression = "rmse" in set(part["metric"])
+    what = "RMSE (smaller is better)" if regression else "AUROC"
+    return (
+        f"{what}; ▲ and ▽: better and worse than *{SHARED}* by more than the paired 95 % "
+        "interval.\n\n" + markdown_table(rows)
+    )
+
+
+def _setting_section(part: pd.DataFrame, order: Sequence[str]) -> str:
+    first = part.iloc[0]
+    target = part[part["split"] == "target"]
+    strata = [s for s in dict.fromkeys(target["stratum"]) if s != "all"]
+    regression = "rmse" in set(part["metric"])
+    metrics = REGRESSION if regression else CLASSIFICATION
+    rows = []
+    for method in order:
+        mine = target[target["method"] == method]
+        if mine.empty:
+            continue
+        whole = mine[mine["stratum"] == "all"].set_index("metric")
+        row = {"method": method}
+        for metric in metrics:
+            if metric in set(target["metric"]):
+                row[metric] = _interval(whole, metric)
+        row[f"minus {SHARED}"] = _interval(whole, f"{MAIN[regression]} - {SHARED}", sign=True)
+        row["minus best other"] = _interval(whole, f"{MAIN[regression]} - best other", sign=True)
+        for stratum in strata:
+            there = mine[mine["stratum"] == stratum].set_index("metric")
+            row[stratum] = _interval(there, MAIN[regression])
+        inside = part[(part["method"] == method) & (part["split"] == "source-test")]
+        row["in-domain"] = f"{inside['mean'].iloc[0]:.3f}" if len(inside) else ""
+        rows.append(row)
+    sized = target.dropna(subset=["n_examples"]) if "n_examples" in target else target
+    sizes = sized.drop_duplicates("stratum")
+    text = "; ".join(
+        f"{r.stratum}: {int(r.n_examples):,} examples"
+        + ("" if pd.isna(r.prevalence) else f", prevalence {r.prevalence:.3f}")
+        for r in sizes.itertuples()
+    )
+    return f"### {first['source']} -> {first['target']}\n\n{text}\n\n{markdown_table(rows)}"
+
+
+def _interval(rows: pd.DataFrame, metric: str, *, sign: bool = False) -> str:
+    if metric not in rows.index:
+        return ""
+    mean, low, high = rows.loc[metric, ["mean", "low", "high"]]
+    form = "+.3f" if sign else ".3f"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _cost(frame: pd.DataFrame, order: Sequence[str]) -> str:
+    rows = []
+    for method in order:
+        mine = frame[frame["method"] == method].drop_duplicates("setting")
+        if mine["n_parameters"].isna().all():
+            continue
+        middle = mine[["seconds_per_step", "n_parameters", "peak_memory_mb"]].median()
+        rows.append(
+            {
+                "method": method,
+                "ms a step": f"{1e3 * middle.iloc[0]:.0f}",
+                "parameters": f"{middle.iloc[1]:,.0f}",
+                "peak memory, MB": f"{middle.iloc[2]:,.0f}",
+            }
+        )
+    return "Medians over settings.\n\n" + markdown_table(rows) if rows else "Nothing was trained.\n"
