@@ -11,7 +11,7 @@ import json
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
         "ceiling": entrant.supervised_by_target,
     }
     if entrant.method is not None:
-        decides["experiment"] = to_json(experiment(preset, setting, entrant.method))
+        config = experiment(preset, setting, entrant.method)
+        decides["experiment"] = changed(config) | {"type": type(entrant.method).__name__}
         decides["trials"] = [dict(t) for t in TRIALS]
     else:
         decides |= {"data_config": asdict(setting.data), "method": name}
@@ -86,6 +87,24 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
             decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults, sections included.
+
+    So a field that is added later, and whose default changes nothing, leaves cells valid; a
+    default that is changed needs a new ``VERSION``.
+    """
+    default, found = type(config)(), {}
+    for field in fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if is_dataclass(value):
+            section = changed(value)
+            if section or type(value) is not type(usual):
+                found[field.name] = section
+        elif value != usual:
+            found[field.name] = value
+    return found
 
 
 def cell_path(folder: Path, setting: str, name: str, seed: int, key: str) -> Path:

@@ -234,7 +234,7 @@ PRESETS: dict[str, Preset] = {
         width=64,
         depth=2,
         picture_size=32,
-        train=TrainConfig(steps=200, evaluate_every=50, valid_examples=2000),
+        train=TrainConfig(steps=150, evaluate_every=50, valid_examples=2000),
     ),
     "paper": Preset(
         settings=None,

@@ -19,9 +19,13 @@ import tyro
 
 from molrel.chem.features import FeatureConfig
 from molrel.errors import InputError
+from molrel.methods.cgib import CGIBConfig
+from molrel.methods.cigin import CIGINConfig
+from molrel.methods.cmrl import CMRLConfig
 from molrel.methods.distrans import DisTransConfig
 from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
 from molrel.methods.siamese import SiameseConfig
+from molrel.methods.ssi_ddi import SSIDDIConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
 
 
@@ -51,7 +55,15 @@ class DataConfig:
 
 
 # Every method that a run can be configured with; flags are those of the config file's choice.
-Methods = DisTransConfig | SiameseConfig | FingerprintMLPConfig
+Methods = (
+    DisTransConfig
+    | SiameseConfig
+    | FingerprintMLPConfig
+    | CIGINConfig
+    | CGIBConfig
+    | CMRLConfig
+    | SSIDDIConfig
+)
 
 
 @dataclass(frozen=True)

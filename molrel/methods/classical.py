@@ -145,7 +145,7 @@ def fit_classical(
       setting: the learner's tuned setting (``TUNED``); None takes the default.
       n_estimators: trees.
       max_examples: a random subsample of this size is trained on if there are more, which
-        bounds the memory.
+        bounds the memory; boosting, which passes over the data for every tree, takes a third.
       examples_per_tree: drawn from these with replacement for each tree of the forest, at
         most; more would cost time and, as trees then differ less, gain little.
 
@@ -159,6 +159,7 @@ def fit_classical(
     chosen = np.flatnonzero(~np.isnan(labels))
     if not len(chosen):
         raise InputError(f"the {learner} learner has no labelled example to learn from")
+    max_examples = max_examples // 3 if learner == "boosting" else max_examples
     if len(chosen) > max_examples:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_examples, replace=False))
     counts = informative(fingerprints, np.unique(sides[chosen]))

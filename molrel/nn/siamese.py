@@ -11,12 +11,13 @@ from jaxtyping import Array, Float, Int
 
 from molrel.dtypes import widen
 from molrel.nn.dense import Dense
+from molrel.nn.encoders import DMPNN, GAT, GCN
 from molrel.nn.gine import GINE, mean_over_atoms
 from molrel.nn.graph import Molecules
 from molrel.nn.relation import MLP, PairFeatures, side_mean
 
-Encoder = Literal["gin"]
-ENCODERS: dict[str, type[nn.Module]] = {"gin": GINE}
+Encoder = Literal["gcn", "gin", "gat", "dmpnn"]
+ENCODERS: dict[str, type[nn.Module]] = {"gcn": GCN, "gin": GINE, "gat": GAT, "dmpnn": DMPNN}
 
 
 @flax.struct.dataclass

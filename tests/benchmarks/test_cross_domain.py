@@ -1,0 +1,139 @@
+"""The cross-domain benchmark: resumable cells, keys, no target labels in training, tables."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cells
+import cross_settings
+import numpy as np
+import pandas as pd
+import pytest
+
+from molrel.train.settings import TrainConfig
+
+SCRIPT = Path(cells.__file__).with_name("cross_domain.py")
+PRESET = replace(
+    cross_settings.PRESETS["smoke"],
+    train=TrainConfig(steps=3, evaluate_every=3, valid_examples=100),
+    evaluated=200,
+)
+SETTING = replace(cross_settings.SETTINGS["opioid_mu_delta"], source_examples=16, target_examples=8)
+NETWORKS = cross_settings.entrants(8, 1)
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return cells.make_stage(PRESET, SETTING, NETWORKS["DisTrans"].method)
+
+
+def job(name, tmp_path, seeds=(0,)):
+    entrant = NETWORKS[name]
+    if hasattr(entrant.method, "branches"):
+        entrant = replace(entrant, method=replace(entrant.method, branches="graph"))
+    return cells.Job(name, entrant, {s: tmp_path / f"{name}-{s}.json" for s in seeds})
+
+
+@pytest.mark.parametrize("name", ["DisTrans", "CDAN+E"])
+def test_target_labels_change_no_trained_parameter(name, stage, tmp_path, monkeypatch):
+    target = stage.prepared.target
+    flipped = target.replace(labels=1 - target.labels[::-1])
+    other = replace(stage, prepared=replace(stage.prepared, target=flipped))
+    assert (flipped.labels != target.labels).any()
+    trained = []
+    monkeypatch.setattr(cells, "train", remember(cells.train, trained))
+    found = [cells.train_seeds(s, job(name, tmp_path))[0] for s in (stage, other)]
+    assert len(trained) == 2
+    for a, b in zip(*trained, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found[0][1]["trials"] == found[1][1]["trials"]
+    for part, scores in found[0][0].items():
+        np.testing.assert_array_equal(scores, found[1][0][part])
+
+
+def remember(train, kept):
+    """``train``, whose final states are kept as lists of arrays."""
+
+    def wrapped(*args, **settings):
+        import jax
+
+        final, cost = train(*args, **settings)
+        leaves = jax.tree.leaves((final.train.params, final.best_params, final.best_state))
+        kept.append([np.asarray(leaf) for leaf in leaves])
+        return final, cost
+
+    return wrapped
+
+
+def test_the_ceiling_does_read_them(stage, tmp_path):
+    target = stage.prepared.target
+    flipped = replace(
+        stage, prepared=replace(stage.prepared, target=target.replace(labels=1 - target.labels))
+    )
+    name = "target-supervised (ceiling)"
+    a, b = (cells.train_seeds(s, job(name, tmp_path))[0][0] for s in (stage, flipped))
+    assert (a["target"] != b["target"]).any()
+    assert len(a["target"]) == 200 and np.isfinite(a["target"]).all()
+
+
+def test_a_cell_is_one_file_and_has_its_own_key(stage, tmp_path):
+    made = job("Morgan + linear", tmp_path)
+    cells.run_job(stage, made)
+    cell = json.loads(made.paths[0].read_text())
+    assert len(cell["trials"]) == len(cross_settings.TRIALS) and not made.missing
+    assert len(cell["scores"]["target"]) == 200
+    entrant = NETWORKS["siamese GIN"]
+    other = replace(entrant, method=replace(entrant.method, width=9))
+    keys = {
+        cells.cell_key(PRESET, SETTING, entrant, "siamese GIN", 0),
+        cells.cell_key(PRESET, SETTING, entrant, "siamese GIN", 1),
+        cells.cell_key(PRESET, SETTING, other, "siamese GIN", 0),
+        cells.cell_key(replace(PRESET, evaluated=9), SETTING, entrant, "siamese GIN", 0),
+        cells.cell_key(PRESET, cross_settings.SETTINGS["mixtures"], entrant, "siamese GIN", 0),
+    }
+    assert len(keys) == 5
+
+
+def test_floors_of_every_kind_of_task(stage):
+    for name in (n for n, e in NETWORKS.items() if e.family == "floor"):
+        scores = cells.floor_of(stage, name)
+        assert all(len(s) == len(stage.parts[p]) for p, s in scores.items())
+    assert np.std(cells.degree_prior(stage)) > 0
+
+
+def test_scores_are_kept_to_five_digits():
+    values = np.array([0.0, -1.23456789e-4, 123456.0])
+    assert cells.rounded(values) == [0.0, -1.2346e-4, 123460.0]
+
+
+@pytest.mark.slow
+def test_script_computes_resumes_and_writes_tables(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--preset", "smoke", "--settings", "opioid_mu_delta"]
+    command += ["--seeds", "1", "--cells", str(tmp_path / "cells"), "--out", str(tmp_path / "t")]
+    methods = ["floor: prevalence", "Morgan + linear", "siamese GIN"]
+    first = subprocess.run(
+        [*command, "--methods", *methods[:2]], capture_output=True, text=True, check=True
+    )
+    assert "2 cells to compute" in first.stdout
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").rglob("*-0-*.json")}
+    again = subprocess.run(
+        [*command, "--methods", *methods], capture_output=True, text=True, check=True
+    )
+    assert "1 cells to compute" in again.stdout
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and len(before) == 2
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert set(table["method"]) == set(methods)
+    floor = table[(table["method"] == methods[0]) & (table["metric"] == "auroc")]
+    assert floor[floor["stratum"] == "all"]["mean"].eq(0.5).all()
+    page = (tmp_path / "t.md").read_text()
+    assert "## Cost" in page and "opioid_cliffs/mu -> opioid_cliffs/delta" in page
+    assert (tmp_path / "t.png").stat().st_size > 0 or len(methods) < 3
+
+
+def test_unknown_names_are_refused():
+    refused = subprocess.run(
+        [sys.executable, str(SCRIPT), "--settings", "nowhere"], capture_output=True, text=True
+    )
+    assert refused.returncode == 2 and "no setting is called 'nowhere'" in refused.stderr
