@@ -85,8 +85,14 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
         decides |= {"data_config": asdict(setting.data), "method": name}
         if entrant.learner is not None:
             decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
+            decides["max_examples"] = draws(preset, setting)
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def draws(preset: Preset, setting: Setting) -> int:
+    """Labelled examples that a network sees in all steps; classical learners get no more."""
+    return preset.train.steps * setting.source_examples * preset.batch
 
 
 def changed(config: Any) -> dict[str, Any]:
@@ -326,6 +332,8 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
             symmetric=prepared.task.symmetric,
             seed=seed,
             setting=setting,
+            max_examples=draws(stage.preset, stage.setting),
+            examples_per_tree=draws(stage.preset, stage.setting) // 2,
         )
         if stage.kind == "multiclass":
             wide = prepared.task.n_outputs
@@ -333,15 +341,16 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
         return dict(zip(stage.parts, scores, strict=True))
 
     valid = stage.parts["source-valid"].labels[:, 0]
-    first, trials = min(job.paths), []
+    first, trials, tried = min(job.paths), [], []
     for value in CLASSICAL_TRIALS[learner]:
-        scores = fit(first, value)
-        selection = selection_metrics(valid, scores["source-valid"], stage.kind)["selection"]
-        trials.append({"options": {TUNED[learner][0]: value}, "selection": selection})
-    best = CLASSICAL_TRIALS[learner][best_trial(trials)]
-    found = {seed: fit(seed, best) for seed in job.missing}
+        tried.append(fit(first, value))
+        found = selection_metrics(valid, tried[-1]["source-valid"], stage.kind)
+        trials.append({"options": {TUNED[learner][0]: value}, "selection": found["selection"]})
+    chosen = best_trial(trials)
+    value = CLASSICAL_TRIALS[learner][chosen]
+    scores = {s: tried[chosen] if s == first else fit(s, value) for s in job.missing}
     about = {"trials": trials, "seconds": time.perf_counter() - started}
-    return {seed: (scores, about) for seed, scores in found.items()}
+    return {seed: (each, about) for seed, each in scores.items()}
 
 
 def train_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], dict]]:

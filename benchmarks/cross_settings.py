@@ -151,6 +151,7 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "target-supervised (ceiling)": Entrant(
             "ceiling", replace(full, weights=NO_ADAPTATION), supervised_by_target=True
         ),
+        "DisTrans, agreement only": control(weights=replace(NO_ADAPTATION, agreement=0.05)),
         "DisTrans - weighting": control(weighting="uniform"),
         "DisTrans, weighting down": control(weighting="down"),
         "DisTrans, weighting signed": control(weighting="signed"),

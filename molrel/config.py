@@ -19,11 +19,13 @@ import tyro
 
 from molrel.chem.features import FeatureConfig
 from molrel.errors import InputError
+from molrel.methods.adaptation import AdaptationConfig
 from molrel.methods.cgib import CGIBConfig
 from molrel.methods.cigin import CIGINConfig
 from molrel.methods.cmrl import CMRLConfig
 from molrel.methods.distrans import DisTransConfig
 from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
+from molrel.methods.separation import SeparationConfig
 from molrel.methods.siamese import SiameseConfig
 from molrel.methods.ssi_ddi import SSIDDIConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
@@ -63,6 +65,8 @@ Methods = (
     | CGIBConfig
     | CMRLConfig
     | SSIDDIConfig
+    | AdaptationConfig
+    | SeparationConfig
 )
 
 

@@ -3,12 +3,21 @@
 import json
 import subprocess
 import sys
+import typing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from molrel.config import Experiment, check, from_json, load_config_file, to_json
+from molrel.config import (
+    Experiment,
+    Methods,
+    check,
+    from_json,
+    load_config_file,
+    to_json,
+    with_options,
+)
 from molrel.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -94,3 +103,32 @@ def test_help_lists_every_config_field():
     )
     for flag in ("--optimiser.learning-rate", "--method.weights.guidance", "--seeds", "--resume"):
         assert flag in done.stdout
+
+
+@pytest.mark.parametrize("method", typing.get_args(Methods), ids=lambda m: m.__name__)
+def test_every_method_survives_json_and_is_named_in_it(method):
+    experiment = Experiment(method=method())
+    stored = json.loads(json.dumps(to_json(experiment)))
+    assert stored["method"]["type"] == method.__name__
+    assert from_json(stored) == experiment
+    assert not experiment.method.source_only().adapts
+
+
+def test_an_unknown_method_is_refused_with_those_there_are():
+    stored = to_json(Experiment())
+    stored["method"]["type"] = "DisTrain"
+    with pytest.raises(InputError, match="'method' cannot be.*DisTransConfig"):
+        from_json(stored)
+
+
+def test_options_replace_nested_fields_and_nothing_else():
+    base = Experiment()
+    changed = with_options(base, {"method.weights.guidance": 0.7, "train.steps": 3})
+    assert changed.method.weights.guidance == 0.7 and changed.train.steps == 3
+    restored = with_options(
+        changed,
+        {"method.weights.guidance": base.method.weights.guidance, "train.steps": base.train.steps},
+    )
+    assert restored == base
+    with pytest.raises(InputError, match="unknown config field .*guidence.*'guidance'"):
+        with_options(base, {"method.weights.guidence": 1.0})

@@ -36,15 +36,14 @@ def job(name, tmp_path, seeds=(0,)):
     return cells.Job(name, entrant, {s: tmp_path / f"{name}-{s}.json" for s in seeds})
 
 
-@pytest.mark.parametrize("name", ["DisTrans", "CDAN+E"])
-def test_target_labels_change_no_trained_parameter(name, stage, tmp_path, monkeypatch):
+def test_target_labels_change_no_trained_parameter(stage, tmp_path, monkeypatch):
     target = stage.prepared.target
     flipped = target.replace(labels=1 - target.labels[::-1])
     other = replace(stage, prepared=replace(stage.prepared, target=flipped))
     assert (flipped.labels != target.labels).any()
     trained = []
     monkeypatch.setattr(cells, "train", remember(cells.train, trained))
-    found = [cells.train_seeds(s, job(name, tmp_path))[0] for s in (stage, other)]
+    found = [cells.train_seeds(s, job("DisTrans", tmp_path))[0] for s in (stage, other)]
     assert len(trained) == 2
     for a, b in zip(*trained, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -91,7 +90,7 @@ def test_a_cell_is_one_file_and_has_its_own_key(stage, tmp_path):
         cells.cell_key(PRESET, SETTING, entrant, "siamese GIN", 1),
         cells.cell_key(PRESET, SETTING, other, "siamese GIN", 0),
         cells.cell_key(replace(PRESET, evaluated=9), SETTING, entrant, "siamese GIN", 0),
-        cells.cell_key(PRESET, cross_settings.SETTINGS["mixtures"], entrant, "siamese GIN", 0),
+        cells.cell_key(PRESET, cross_settings.SETTINGS["henry"], entrant, "siamese GIN", 0),
     }
     assert len(keys) == 5
 
@@ -110,7 +109,7 @@ def test_scores_are_kept_to_five_digits():
 
 @pytest.mark.slow
 def test_script_computes_resumes_and_writes_tables(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--preset", "smoke", "--settings", "opioid_mu_delta"]
+    command = [sys.executable, str(SCRIPT), "--preset", "smoke", "--settings", "mixtures"]
     command += ["--seeds", "1", "--cells", str(tmp_path / "cells"), "--out", str(tmp_path / "t")]
     methods = ["floor: prevalence", "Morgan + linear", "siamese GIN"]
     first = subprocess.run(
@@ -128,8 +127,7 @@ def test_script_computes_resumes_and_writes_tables(tmp_path):
     floor = table[(table["method"] == methods[0]) & (table["metric"] == "auroc")]
     assert floor[floor["stratum"] == "all"]["mean"].eq(0.5).all()
     page = (tmp_path / "t.md").read_text()
-    assert "## Cost" in page and "opioid_cliffs/mu -> opioid_cliffs/delta" in page
-    assert (tmp_path / "t.png").stat().st_size > 0 or len(methods) < 3
+    assert "## Cost" in page and "mixtures/hydrocarbons -> mixtures/heteroatoms" in page
 
 
 def test_unknown_names_are_refused():

@@ -12,6 +12,7 @@ from molrel.evaluate.floors import (
     floor_scores,
     prevalence,
     source_label_copier,
+    target_degree_prior,
 )
 from molrel.evaluate.metrics import classification_metrics
 
@@ -73,3 +74,15 @@ def test_all_floors_are_named_as_floors():
 def test_a_source_without_labels_is_refused():
     with pytest.raises(InputError, match="no labelled example"):
         floor_scores(PAIRS, np.full(4, np.nan), PAIRS)
+
+
+def test_degree_prior_is_the_smoothed_rate_of_the_molecules():
+    known = np.array([[0, 1], [0, 2], [3, 1]])
+    labels = np.array([1.0, 1.0, np.nan])
+    # Molecule 0 has two positives, 1 and 2 one each, 3 none known; the prevalence is 1.
+    scores = target_degree_prior(known, labels, np.array([[0, 3], [3, 3]]))
+    assert scores.tolist() == [1.0, 1.0]
+    scores = target_degree_prior(known, np.array([1.0, 0.0, 1.0]), np.array([[0, 1], [2, 4]]))
+    base = 2 / 3
+    expected = [((1 + base) / 3 + (2 + base) / 3) / 2, ((0 + base) / 2 + base) / 2]
+    np.testing.assert_allclose(scores, expected)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from molrel.losses import adversarial, alignment, supervised
+from molrel.losses import adversarial, alignment, matching, supervised
 
 N_GROUPS, WIDTH = 6, 5
 
@@ -28,6 +29,8 @@ class Case:
       padding: value of each of the rows in a padding row, NaN wherever the loss may not look.
       absent: rows that mask everything, by name.
       at_zero: value of the loss where everything differentiable is 0, or None if unknown.
+      constants: whether parts that depend on the differentiable rows are held constant, so that
+        the gradient is not that of finite differences.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Case:
     absent: dict[str, float | int | bool]
     fixed: dict[str, np.ndarray] = field(default_factory=dict)
     at_zero: float | None = None
+    constants: bool = False
 
 
 def _instances(rng: np.random.Generator, n: int, suffix: str = "") -> dict[str, np.ndarray]:
@@ -75,6 +79,26 @@ def guidance_of_any_length(*, axis_name: str | None = None, **arrays: Any):
     """Guidance loss behind the normalisation that its contract asks of the caller."""
     unit_vectors = alignment.l2_normalise(arrays.pop("embedding"))
     return alignment.guidance_loss(embedding=unit_vectors, axis_name=axis_name, **arrays)
+
+
+def conditional_cross_entropy(*, axis_name: str | None = None, **arrays: Any):
+    """CDAN+E with a linear discriminator: joint features, entropy weights, cross-entropy."""
+    logits = arrays["logits"]
+    weights = {
+        name: matching.entropy_weights(
+            kind="multiclass", logits=logits, weight=arrays[name], axis_name=axis_name
+        )
+        for name in ("source_weight", "target_weight")
+    }
+    joint = matching.conditional_features(
+        kind="multiclass",
+        logits=logits,
+        features=arrays["features"],
+        mask=(arrays["source_weight"] > 0) | (arrays["target_weight"] > 0),
+    )
+    return adversarial.domain_cross_entropy(
+        logits=joint @ arrays["discriminator"].astype(joint.dtype), **weights, axis_name=axis_name
+    )
 
 
 def all_cases(n: int = 12, seed: int = 0) -> list[Case]:
@@ -186,6 +210,93 @@ def all_cases(n: int = 12, seed: int = 0) -> list[Case]:
                 "exclude": exclude,
                 "temperature": np.array(0.3),
             },
+        ),
+        *_matching_cases(rng, n),
+    ]
+
+
+def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
+    row = np.arange(n)
+    # Row 1 is in both domains, row 4 in neither.
+    domains = {
+        "source_weight": np.where(row % 2 == 1, 1.0 + row % 3, 0.0),
+        "target_weight": np.where((row % 2 == 0) & (row != 4) | (row == 1), 1.0 + row % 2, 0.0),
+    }
+    nowhere = {"source_weight": 0.0, "target_weight": 0.0}
+    features = rng.normal(size=(n, WIDTH)) * rng.uniform(0.5, 3, WIDTH)
+    features[row % 2 == 1] += 0.7
+    logits, weight = rng.normal(size=(n, 3)) * 2, rng.integers(1, 4, n).astype(float)
+    of_features = {
+        "rows": {"features": features, **domains},
+        "differentiable": ("features",),
+        "padding": {"features": np.nan, **nowhere},
+        "absent": {"target_weight": 0.0},
+        "at_zero": 0.0,
+    }
+    of_logits = {
+        "rows": {"logits": logits, "weight": weight},
+        "differentiable": ("logits",),
+        "padding": {"logits": np.nan, "weight": 0.0},
+        "absent": {"weight": 0.0},
+    }
+    return [
+        Case("mk_mmd", matching.mk_mmd, **of_features, constants=True),
+        Case(
+            "mk_mmd_given_bandwidth",
+            matching.mk_mmd,
+            **of_features,
+            fixed={"bandwidth": np.array(20.0)},
+        ),
+        Case("deep_coral", matching.deep_coral, **of_features),
+        *(
+            Case(
+                f"minimum_class_confusion_{kind}",
+                partial(matching.minimum_class_confusion, kind=kind),
+                **of_logits,
+                at_zero=uniform,
+                constants=True,
+            )
+            for kind, uniform in (("multilabel", 1 / 2), ("multiclass", 2 / 3))
+        ),
+        *(
+            Case(
+                f"prediction_entropy_{kind}",
+                partial(matching.prediction_entropy, kind=kind),
+                **of_logits,
+                at_zero=float(np.log(n_classes)),
+            )
+            for kind, n_classes in (("multilabel", 2), ("multiclass", 3))
+        ),
+        Case(
+            "conditional_cross_entropy",
+            conditional_cross_entropy,
+            {"features": features, "logits": logits, **domains},
+            ("features",),
+            {"features": np.nan, "logits": np.nan, **nowhere},
+            nowhere,
+            {"discriminator": rng.normal(size=3 * WIDTH)},
+            at_zero=float(np.log(2)),
+        ),
+        Case(
+            "orthogonality",
+            matching.orthogonality,
+            {
+                "shared": features,
+                "private": features[:, ::-1] + rng.normal(size=(n, WIDTH)),
+                "weight": weight,
+            },
+            ("shared", "private"),
+            {"shared": np.nan, "private": np.nan, "weight": 0.0},
+            {"weight": 0.0},
+            at_zero=0.0,
+        ),
+        Case(
+            "scale_invariant_error",
+            matching.scale_invariant_error,
+            {"predictions": features, "targets": rng.normal(size=(n, WIDTH)), "weight": weight},
+            ("predictions",),
+            {"predictions": np.nan, "targets": np.nan, "weight": 0.0},
+            {"weight": 0.0},
         ),
     ]
 

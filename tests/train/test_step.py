@@ -14,6 +14,7 @@ from molrel.data.batches import Sampler, step_batches
 from molrel.methods.method import gather_batch
 from molrel.train.step import compile_step, init_state, make_step, stack, unstack
 
+GRID = ((0.0, 1e-3), (0.9, 1e-2))
 OPTIMISER = optax.adamw(1e-3)
 
 
@@ -122,3 +123,37 @@ def test_every_variant_takes_a_finite_step(weighting, branches):
     )
     assert all(np.isfinite(v) for v in terms.values()), terms
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+
+
+def test_runs_that_differ_in_options_share_a_program_and_equal_runs_of_their_own():
+    config = replace(CONFIG, branches="graph")
+
+    def method_and_optimiser(weight, rate):
+        changed = replace(config, weights=replace(config.weights, guidance=weight))
+        optimiser = optax.chain(optax.adam(1.0), optax.scale(rate))
+        return make_problem(changed)[0], optimiser
+
+    method, optimiser = method_and_optimiser(0.2, 1e-3)
+    _, table, sampler, sizes, budget = make_problem(config)
+    batch = step_batches(sampler, sizes, budget, seeds=(0, 0), step=0)[0]
+    options = [{"guidance": jnp.float32(g), "rate": jnp.float32(r)} for g, r in GRID]
+    program = compile_step(
+        method,
+        optimiser,
+        steps=10,
+        mode="vmap",
+        vary=lambda o: method_and_optimiser(o["guidance"], o["rate"]),
+    )
+    first = program.init(jnp.asarray(0), table, unstack(batch, 0))
+    carried = program.enter(stack([replace(first, options=each) for each in options]))
+    for _ in range(2):
+        carried, together = program.step(carried, table, batch)
+    alone = []
+    for weight, rate in GRID:
+        step = jax.jit(make_step(*method_and_optimiser(weight, rate), steps=10))
+        state = first
+        for _ in range(2):
+            state, terms = step(state, table, unstack(batch, 0))
+        alone.append(terms["total"])
+    assert abs(alone[0] - alone[1]) > 1e-3
+    np.testing.assert_allclose(together["total"], alone, rtol=2e-4)
