@@ -142,6 +142,19 @@ def all_cases(n: int = 12, seed: int = 0) -> list[Case]:
             at_zero=float(np.log(2)),
         ),
         Case(
+            "softmax_cross_entropy",
+            supervised.softmax_cross_entropy,
+            {
+                "logits": outputs,
+                **supervised_rows,
+                "labels": np.where(np.arange(n) == 2, np.nan, np.arange(n) // 4 % 3)[:, None],
+            },
+            ("logits",),
+            {"logits": np.nan, **supervised_padding},
+            {"mask": False},
+            at_zero=float(np.log(3)),
+        ),
+        Case(
             "squared_error",
             supervised.squared_error,
             {"predictions": outputs, **supervised_rows},

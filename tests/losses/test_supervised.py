@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from molrel.losses.supervised import binary_cross_entropy, entropy, masked_mean, squared_error
+from molrel.losses.supervised import (
+    binary_cross_entropy,
+    entropy,
+    masked_mean,
+    softmax_cross_entropy,
+    squared_error,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +139,22 @@ def test_weights_may_be_integers_or_booleans():
     values = jnp.array([1.0, 2.0, 4.0])
     assert masked_mean(values, jnp.array([0, 1, 3])) == 3.5
     assert masked_mean(values, jnp.array([False, True, True])) == 3.0
+
+
+def test_softmax_cross_entropy_by_hand_and_with_two_classes_as_binary():
+    # Class probabilities 1/2, 1/4, 1/4: -log 1/4 (weight 3) and -log 1/2 (weight 1).
+    logits = jnp.log(jnp.array([[2.0, 1.0, 1.0]] * 3))
+    value = softmax_cross_entropy(
+        logits=logits,
+        labels=jnp.array([[1.0], [0.0], [jnp.nan]]),
+        mask=jnp.array([True, True, True]),
+        weight=jnp.array([3.0, 1.0, 5.0]),
+    )
+    np.testing.assert_allclose(value, (3 * np.log(4) + np.log(2)) / 4)
+    arrays = problem(3, tasks=1)
+    known = {k: arrays[k] for k in ("labels", "mask", "weight")}
+    two = np.concatenate([np.zeros_like(arrays["outputs"]), arrays["outputs"]], axis=1)
+    np.testing.assert_allclose(
+        softmax_cross_entropy(logits=two, **known),
+        binary_cross_entropy(logits=arrays["outputs"], **known),
+    )
