@@ -143,7 +143,7 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "CDAN": adapt("cdan", weight=0.1),
         "CDAN+E": adapt("cdan_e", weight=0.1),
         "MK-MMD (DAN)": adapt("mk_mmd"),
-        "Deep CORAL": adapt("coral"),
+        "Deep CORAL": adapt("coral", weight=10.0),
         "MCC": adapt("mcc", weight=0.1),
         "entropy minimisation": adapt("entropy", weight=0.1),
         "domain separation": Entrant("adaptation", SeparationConfig(**both)),

@@ -16,8 +16,8 @@ the papers, beside the docstrings of ``molrel.losses.matching``:
   half of their loss, whatever its share of the batch;
 * CDAN's prediction and the entropy weights of CDAN+E are constants for differentiation, as in the
   Transfer-Learning-Library; in the paper's code the latter pass a reversed gradient;
-* a regression has no class probabilities. CDAN is then conditioned on [1, prediction]; CDAN+E
-  has no entropies and so is CDAN; MCC and entropy minimisation are not defined;
+* a regression has no class probabilities. CDAN is then conditioned on [1, prediction]; CDAN+E,
+  MCC and entropy minimisation are not defined;
 * after a warm-up, the schedule of Ganin et al. for every alignment: on the reversal of the
   discriminators, which themselves learn at full rate from the start, on the weight of others.
 """
@@ -49,7 +49,7 @@ from molrel.nn.relation import MLP
 from molrel.nn.two_view import Branches, Sides, TwoViewNetwork
 
 Alignment = Literal["dann", "cdan", "cdan_e", "mk_mmd", "coral", "mcc", "entropy"]
-NEEDS_CLASSES = ("mcc", "entropy")
+NEEDS_CLASSES = ("mcc", "entropy", "cdan_e")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class AdaptationConfig:
             raise InputError(
                 f"the alignment {self.alignment!r} is not defined for a regression, which has "
                 "no class probabilities",
-                remedy="Choose dann, cdan, mk_mmd or coral.",
+                remedy="Choose dann, cdan, mk_mmd or coral",
             )
 
         def loss(params, state, batch, key, progress, axis_name=None):
@@ -155,7 +155,7 @@ class AdaptationConfig:
         weights = [batch.in_domain(d) for d in (0, 1)]
         if self.alignment == "dann":
             return network.apply({"params": params}, z_ab, strength, method="judge_pairs"), weights
-        if self.alignment == "cdan_e" and kind != "regression":
+        if self.alignment == "cdan_e":
             weights = [
                 matching.entropy_weights(kind=kind, logits=logits, weight=w, axis_name=axis_name)
                 for w in weights

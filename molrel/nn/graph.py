@@ -215,8 +215,8 @@ def dense_atoms(
     """
     n_node = molecules.graph.n_node[:-1]
     first = jnp.cumsum(n_node) - n_node
-    place = jnp.arange(molecules.max_atoms, dtype=n_node.dtype)
-    mask = place[None] < n_node[:, None]
+    place = jnp.arange(molecules.max_atoms, dtype=n_node.dtype)[None]
+    mask = place < n_node[:, None]
     index = jnp.where(mask, first[:, None] + place, 0)
     return jnp.where(mask[..., None], h[index], 0), mask
 

@@ -162,7 +162,7 @@ def test_a_few_steps_reduce_reconstruction_and_difference():
     for _ in range(25):
         _, grads = run(params, batch, 1.0, **weights)
         updates, opt_state = optimiser.update(grads, opt_state)
-        params = {**params, **optax.apply_updates({k: params[k] for k in grads}, updates)}
+        params = params | optax.apply_updates({k: params[k] for k in grads}, updates)
     (_, last), _ = run(params, batch, 1.0)
     for name in ("supervised", "reconstruction", "difference"):
         assert last[name] < first[name]
