@@ -35,8 +35,8 @@ class Setting:
     name: str
     strategy: Literal["cross-dataset", "pronounced shift", "regression"]
     data: DataConfig
-    source_examples: int = 128
-    target_examples: int = 64
+    source_examples: int = 64
+    target_examples: int = 32
 
     @property
     def title(self) -> str:
@@ -235,7 +235,7 @@ PRESETS: dict[str, Preset] = {
         width=64,
         depth=2,
         picture_size=32,
-        train=TrainConfig(steps=150, evaluate_every=50, valid_examples=2000),
+        train=TrainConfig(steps=200, evaluate_every=100, valid_examples=1000),
     ),
     "paper": Preset(
         settings=None,
@@ -246,7 +246,7 @@ PRESETS: dict[str, Preset] = {
         picture_size=224,
         picture_encoder="resnet18",
         train=TrainConfig(steps=4000, evaluate_every=400, valid_examples=10_000),
-        batch=4,
+        batch=8,
         evaluated=50_000,
         replicates=500,
     ),
