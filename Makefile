@@ -1,5 +1,6 @@
 # make demo   environment, training with and without adaptation on the built-in data, report
 # make test   environment, lint, types, import contracts, tests
+# make test-slow   the tests that `make test` leaves out, about ten minutes
 # make lint   the same without the tests
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install -qq
 BASELINE := runs/source_only
 DEMO := runs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run.stamp
@@ -18,7 +19,10 @@ demo: $(VENV)/run.stamp
 	$(BIN)/molrel train configs/distrans_mixtures.py --out $(DEMO) --compare $(BASELINE)
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q -n 2 -m slow
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

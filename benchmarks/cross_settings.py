@@ -142,7 +142,7 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "DANN": adapt("dann", weight=0.1),
         "CDAN": adapt("cdan", weight=0.1),
         "CDAN+E": adapt("cdan_e", weight=0.1),
-        "MK-MMD (DAN)": adapt("mk_mmd"),
+        "MK-MMD (DAN)": adapt("mk_mmd", weight=0.1),
         "Deep CORAL": adapt("coral", weight=10.0),
         "MCC": adapt("mcc", weight=0.1),
         "entropy minimisation": adapt("entropy", weight=0.1),

@@ -224,7 +224,7 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_still_works(trained,
     [
         (["train", "none.py"], ["no such config file", "none.py"]),
         (["evaluate", "none"], ["config.json", "none"]),
-        (["data", "info", "nosuch"], ["nosuch", "mixtures"]),
+        (["data", "info", "mixture"], ["mixture", "mixtures"]),
         (["data", "fetch", "zhangddi"], ["MOLREL_DATA"]),
         (["data"], ["list"]),
     ],

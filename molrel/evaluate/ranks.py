@@ -9,13 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import scipy.stats
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 
 class Ranks(NamedTuple):
@@ -98,15 +95,10 @@ def plot_ranks(axes: Axes, names: list[str], ranks: Ranks, n_settings: int) -> N
 
 def save_ranks(path: Path, panels: dict[str, tuple[list[str], Ranks, int]]) -> None:
     """One critical-difference diagram a panel, side by side, as PNG."""
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(7.5 * len(panels), 1.2 + 0.27 * max(len(p[0]) for p in panels.values())),
-        squeeze=False,
-    )
-    for axis, (title, (names, ranks, n)) in zip(axes[0], panels.items(), strict=True):
+    rows = max(len(names) for names, _, _ in panels.values())
+    figure = Figure(figsize=(7.5 * len(panels), 1.2 + 0.27 * rows), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, (names, ranks, n)) in zip(axes, panels.items(), strict=True):
         plot_ranks(axis, names, ranks, n)
         axis.set_title(title, fontsize=10)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)

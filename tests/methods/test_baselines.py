@@ -81,7 +81,12 @@ def made():
     return tables()
 
 
-@pytest.mark.parametrize("name", TRAINED)
+# One of each kind always; the others by `make test-slow`.
+ALWAYS = ("Morgan + MLP", "siamese GCN", "SSI-DDI", "CIGIN", "CDAN", "MK-MMD (DAN)", "DisTrans")
+CHOSEN = [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in TRAINED]
+
+
+@pytest.mark.parametrize("name", CHOSEN)
 def test_every_method_learns_64_pairs_and_ignores_order_and_padding(name, made):
     table, reordered, knowledge = made
     config = TRAINED[name]

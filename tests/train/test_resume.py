@@ -62,7 +62,6 @@ def assert_same(a, b):
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of orbax, restoring without a template
 @pytest.mark.parametrize(
     "line",

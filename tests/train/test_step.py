@@ -70,7 +70,7 @@ def test_loss_falls_on_a_fixed_batch():
 
 
 def test_padding_of_the_batch_changes_neither_loss_nor_gradient():
-    method, table, sampler, sizes, budget = make_problem()
+    method, table, sampler, sizes, budget = make_problem(replace(CONFIG, branches="graph"))
     examples = sampler.examples(0, 0)
     from molrel.data.batches import index_batch
 
@@ -79,12 +79,12 @@ def test_padding_of_the_batch_changes_neither_loss_nor_gradient():
         batch = index_batch(examples, rows, budget, sizes, (1, 1))
         gathered = gather_batch(table, jax.tree.map(jnp.asarray, batch))
         if not results:
-            variables = method.init(jax.random.key(0), gathered)
+            variables = jax.jit(method.init)(jax.random.key(0), gathered)
 
         def value(params, variables=variables, gathered=gathered):
             return method.loss(params, variables.state, gathered, jax.random.key(1), 0.5)[0]
 
-        results.append(jax.value_and_grad(value)(variables.params))
+        results.append(jax.jit(jax.value_and_grad(value))(variables.params))
     for a, b in zip(*map(jax.tree.leaves, results)):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
