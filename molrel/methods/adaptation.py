@@ -36,7 +36,7 @@ from molrel.losses import adversarial, matching
 from molrel.methods.method import (
     Batch,
     Method,
-    Need,
+    TwoViewConfig,
     active,
     apply_network,
     from_network,
@@ -46,44 +46,25 @@ from molrel.methods.method import (
 from molrel.nn.gradient_reversal import reverse_gradient
 from molrel.nn.graph import Molecules
 from molrel.nn.relation import MLP
-from molrel.nn.two_view import Branches, Sides, TwoViewNetwork
+from molrel.nn.two_view import Sides, TwoViewNetwork
 
 Alignment = Literal["dann", "cdan", "cdan_e", "mk_mmd", "coral", "mcc", "entropy"]
 NEEDS_CLASSES = ("mcc", "entropy", "cdan_e")
 
 
 @dataclass(frozen=True)
-class AdaptationConfig:
+class AdaptationConfig(TwoViewConfig):
     """One alignment of the domains; with weight 0 it is the source-only baseline."""
 
     alignment: Alignment = "dann"
     weight: float = 1.0
     """Of the alignment beside the supervised loss. 1 in the papers of DANN, CDAN and MCC; that
     of CORAL picks it so that both losses end up of one size; entropies often have 0.1."""
-    reversal: float = 1.0
-    """Largest reversal coefficient of DANN and CDAN, lambda_max."""
-    warmup: float = 0.1
-    """Share of the steps before adaptation starts."""
-    width: int = 128
-    """Width of atoms, fragments and molecules."""
-    depth: int = 3
-    """Message-passing layers."""
-    branches: Branches = "both"
-    """Which views of a molecule are encoded."""
-    picture_encoder: Literal["small", "resnet18"] = "small"
-    discriminator_width: int = 128
-    dropout: float = 0.0
-    """On the pair features."""
 
     @property
     def adapts(self) -> bool:
         """Whether any term looks at the target domain."""
         return active(self.weight)
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Pictures, unless only the graph is encoded."""
-        return frozenset() if self.branches == "graph" else frozenset({"pictures"})
 
     def source_only(self) -> AdaptationConfig:
         """The same encoder and head without any term that looks at the target."""
@@ -102,16 +83,7 @@ class AdaptationConfig:
         Raises:
           InputError: the alignment needs classes and the task is a regression.
         """
-        size = {
-            "width": self.width,
-            "depth": self.depth,
-            "branches": self.branches,
-            "picture_encoder": self.picture_encoder,
-            "discriminator_width": self.discriminator_width,
-            "n_targets": n_outputs,
-            "symmetric": symmetric,
-            "dropout": self.dropout,
-        }
+        size = self.size(n_outputs, symmetric)
         network = TwoViewNetwork(**size)
         if self.adapts and self.alignment in ("cdan", "cdan_e"):
             network = ConditionalNetwork(**size, kind=kind)

@@ -23,13 +23,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import jax
 import jax.numpy as jnp
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.losses.bottleneck import compression_cost
 from molrel.losses.supervised import masked_mean
-from molrel.methods.method import Method, Need, active, from_network, supervise
+from molrel.methods.method import Method, SourceOnlyConfig, add_terms, from_network, supervise
 from molrel.nn.interaction import BottleneckNetwork
 
 
@@ -46,7 +45,7 @@ class BottleneckWeights:
 
 
 @dataclass(frozen=True)
-class CGIBConfig:
+class CGIBConfig(SourceOnlyConfig):
     """CGIB, trained on the source alone."""
 
     width: int = 64
@@ -56,20 +55,6 @@ class CGIBConfig:
     dropout: float = 0.0
     """On the pair features."""
     weights: BottleneckWeights = field(default_factory=BottleneckWeights)
-
-    @property
-    def adapts(self) -> bool:
-        """Never: the target is not looked at."""
-        return False
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Only the graph."""
-        return frozenset()
-
-    def source_only(self) -> CGIBConfig:
-        """See ``MethodConfig``."""
-        return self
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
@@ -84,14 +69,9 @@ class CGIBConfig:
                 apply, encoded, batch.sides, True, method="compress", rngs={"dropout": key}
             )
             weight = jnp.where(batch.in_domain(0) > 0, batch.weight, 0)
-            terms = {"supervised": supervise(kind, logits, batch, axis_name)}
             found = [_terms(kind, view, batch, weight, axis_name) for view in views]
-            total = terms["supervised"]
-            for name, term in jax.tree.map(lambda *each: sum(each) / len(each), *found).items():
-                factor = getattr(self.weights, name)
-                if active(factor):
-                    terms[name] = term
-                    total += factor * term
+            plain = supervise(kind, logits, batch, axis_name)
+            total, terms = add_terms(plain, found, self.weights)
             return total, (state, terms)
 
         return from_network(network, loss, target=False)

@@ -17,12 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import Method, Need, source_only_method
+from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
 from molrel.nn.interaction import InteractionNetwork
 
 
 @dataclass(frozen=True)
-class CIGINConfig:
+class CIGINConfig(SourceOnlyConfig):
     """CIGIN, trained on the source alone."""
 
     width: int = 64
@@ -31,20 +31,6 @@ class CIGINConfig:
     """Message-passing layers."""
     dropout: float = 0.0
     """On the pair features."""
-
-    @property
-    def adapts(self) -> bool:
-        """Never: the target is not looked at."""
-        return False
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Only the graph."""
-        return frozenset()
-
-    def source_only(self) -> CIGINConfig:
-        """See ``MethodConfig``."""
-        return self
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool

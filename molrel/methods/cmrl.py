@@ -36,7 +36,7 @@ from jaxtyping import Array, Bool, Int, Key
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.losses.bottleneck import divergence_from_uniform
-from molrel.methods.method import Method, Need, active, from_network, supervise
+from molrel.methods.method import Method, SourceOnlyConfig, add_terms, from_network, supervise
 from molrel.nn.interaction import CausalNetwork
 
 
@@ -53,7 +53,7 @@ class CausalWeights:
 
 
 @dataclass(frozen=True)
-class CMRLConfig:
+class CMRLConfig(SourceOnlyConfig):
     """CMRL, trained on the source alone."""
 
     width: int = 64
@@ -63,20 +63,6 @@ class CMRLConfig:
     dropout: float = 0.0
     """On the pair features."""
     weights: CausalWeights = field(default_factory=CausalWeights)
-
-    @property
-    def adapts(self) -> bool:
-        """Never: the target is not looked at."""
-        return False
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Only the graph."""
-        return frozenset()
-
-    def source_only(self) -> CMRLConfig:
-        """See ``MethodConfig``."""
-        return self
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
@@ -98,14 +84,9 @@ class CMRLConfig:
                 method="separate",
                 rngs={"dropout": noise_key},
             )
-            terms = {"supervised": supervise(kind, logits, batch, axis_name)}
             found = [_terms(kind, view, batch, weight, axis_name) for view in views]
-            total = terms["supervised"]
-            for name, term in jax.tree.map(lambda *each: sum(each) / len(each), *found).items():
-                factor = getattr(self.weights, name)
-                if active(factor):
-                    terms[name] = term
-                    total += factor * term
+            plain = supervise(kind, logits, batch, axis_name)
+            total, terms = add_terms(plain, found, self.weights)
             return total, (state, terms)
 
         return from_network(network, loss, target=False)

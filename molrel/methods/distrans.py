@@ -29,9 +29,17 @@ from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
 from molrel.losses import adversarial, alignment, supervised
-from molrel.methods.method import Batch, Method, Need, active, from_network, supervise
+from molrel.methods.method import (
+    Batch,
+    Method,
+    TwoViewConfig,
+    active,
+    apply_network,
+    from_network,
+    supervise,
+)
 from molrel.nn.relation import side_mean
-from molrel.nn.two_view import Branches, TwoViewNetwork
+from molrel.nn.two_view import TwoViewNetwork
 
 Weighting = Literal["uniform", "up", "down", "signed", "shuffled"]
 
@@ -49,31 +57,17 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
-class DisTransConfig:
+class DisTransConfig(TwoViewConfig):
     """DisTrans on one encoder; with all weights 0 it is the source-only baseline."""
 
-    width: int = 128
-    """Width of atoms, fragments and molecules."""
-    depth: int = 3
-    """Message-passing layers."""
-    branches: Branches = "both"
-    """Which views of a molecule are encoded."""
-    picture_encoder: Literal["small", "resnet18"] = "small"
-    discriminator_width: int = 128
     weights: LossWeights = field(default_factory=LossWeights)
     weighting: Weighting = "up"
     """How the reversal depends on the discrepancy of a fragment's type (uniform = DANN)."""
-    reversal: float = 1.0
-    """Largest reversal coefficient, lambda_max."""
-    warmup: float = 0.1
-    """Share of the steps before adaptation starts."""
     temperature: float = 0.1
     """Of the guidance and agreement losses."""
     prototype_decay: float = 0.95
     prototype_ready: int = 20
     """Updates before a prototype is used."""
-    dropout: float = 0.0
-    """On the pair features."""
     permute_groups: bool = False
     """Control: the target's functional groups are taken for one another, by a permutation."""
     random_fragments: bool = False
@@ -87,11 +81,6 @@ class DisTransConfig:
         w = self.weights
         terms = (w.adversarial_fragment, w.adversarial_pair, w.prototype, w.guidance, w.entropy)
         return any(active(term) for term in terms)
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Pictures, unless only the graph is encoded."""
-        return frozenset() if self.branches == "graph" else frozenset({"pictures"})
 
     def source_only(self) -> DisTransConfig:
         """The same encoder and head without any term that looks at the target."""
@@ -131,14 +120,7 @@ def distrans(
       seed: of the ``shuffled`` weighting.
     """
     network = TwoViewNetwork(
-        width=config.width,
-        depth=config.depth,
-        branches=config.branches,
-        picture_encoder=config.picture_encoder,
-        discriminator_width=config.discriminator_width,
-        n_targets=n_outputs,
-        symmetric=symmetric,
-        dropout=config.dropout,
+        **config.size(n_outputs, symmetric),
         random_fragments=config.random_fragments,
         dtype=jnp.bfloat16 if config.bfloat16 else None,
     )
@@ -187,15 +169,7 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
     c, w = config, config.weights
     m = batch.molecules
     guided = (active(w.prototype) or active(w.guidance)) and constants["group_weight"].size > 0
-    encoded = network.apply({"params": params}, m, groups=guided, method="encode")
-    z_ab, logits = network.apply(
-        {"params": params},
-        encoded,
-        batch.sides,
-        train=c.dropout > 0,
-        method="relate",
-        rngs={"dropout": key},
-    )
+    encoded, z_ab, logits = apply_network(network, params, batch, key, groups=guided)
     terms = {"supervised": supervise(kind, logits, batch, axis_name)}
     total = terms["supervised"]
     if active(w.agreement) and c.branches == "both":

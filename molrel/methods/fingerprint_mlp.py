@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import Method, Need, source_only_method
+from molrel.methods.method import Method, Need, SourceOnlyConfig, source_only_method
 from molrel.nn.graph import Molecules
 from molrel.nn.relation import MLP, PairFeatures, side_mean
 
@@ -68,7 +68,7 @@ class FingerprintNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class FingerprintMLPConfig:
+class FingerprintMLPConfig(SourceOnlyConfig):
     """A multilayer perceptron on pair features of Morgan counts."""
 
     bits: int = 1024
@@ -77,18 +77,9 @@ class FingerprintMLPConfig:
     dropout: float = 0.0
 
     @property
-    def adapts(self) -> bool:
-        """Never: the target is not looked at."""
-        return False
-
-    @property
     def needs(self) -> frozenset[Need]:
         """Fingerprints."""
         return frozenset({"fingerprints"})
-
-    def source_only(self) -> FingerprintMLPConfig:
-        """See ``MethodConfig``."""
-        return self
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool

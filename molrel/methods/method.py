@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import flax.linen as nn
 import flax.struct
@@ -16,6 +17,7 @@ from molrel.data.knowledge import DomainKnowledge
 from molrel.data.table import MoleculeTable
 from molrel.losses import supervised
 from molrel.nn.graph import Molecules, gather, segment_sum
+from molrel.nn.two_view import Branches
 
 Params = Any
 State = Any
@@ -142,6 +144,63 @@ class MethodConfig(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SourceOnlyConfig:
+    """What the configs of methods that never look at the target have in common."""
+
+    @property
+    def adapts(self) -> bool:
+        """Never: the target is not looked at."""
+        return False
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Only the graph."""
+        return frozenset()
+
+    def source_only(self) -> Self:
+        """See ``MethodConfig``."""
+        return self
+
+
+@dataclass(frozen=True)
+class TwoViewConfig:
+    """Size of the encoder, head and discriminators that all adaptation methods share."""
+
+    width: int = 128
+    """Width of atoms, fragments and molecules."""
+    depth: int = 3
+    """Message-passing layers."""
+    branches: Branches = "both"
+    """Which views of a molecule are encoded."""
+    picture_encoder: Literal["small", "resnet18"] = "small"
+    discriminator_width: int = 128
+    dropout: float = 0.0
+    """On the pair features."""
+    reversal: float = 1.0
+    """Largest reversal coefficient, lambda_max."""
+    warmup: float = 0.1
+    """Share of the steps before adaptation starts."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Pictures, unless only the graph is encoded."""
+        return frozenset() if self.branches == "graph" else frozenset({"pictures"})
+
+    def size(self, n_outputs: int, symmetric: bool) -> dict[str, Any]:
+        """What a ``TwoViewNetwork`` of this size is made with."""
+        return {
+            "width": self.width,
+            "depth": self.depth,
+            "branches": self.branches,
+            "picture_encoder": self.picture_encoder,
+            "discriminator_width": self.discriminator_width,
+            "n_targets": n_outputs,
+            "symmetric": symmetric,
+            "dropout": self.dropout,
+        }
+
+
 class Network(Protocol):
     """A flax module that encodes each molecule once and then relates encoded molecules.
 
@@ -188,10 +247,13 @@ def from_network(
 
 
 def apply_network(
-    network: nn.Module, params: Params, batch: Batch, key: Array
+    network: nn.Module, params: Params, batch: Batch, key: Array, **encoding: Any
 ) -> tuple[Any, Float[Array, "p w"], Float[Array, "p t"]]:
-    """(encoded molecules, pair features, logits) of a batch in training."""
-    encoded = network.apply({"params": params}, batch.molecules, method="encode")
+    """(encoded molecules, pair features, logits) of a batch in training.
+
+    ``encoding`` are further arguments of the network's ``encode``.
+    """
+    encoded = network.apply({"params": params}, batch.molecules, method="encode", **encoding)
     related: Any = network.apply(
         {"params": params},
         encoded,
@@ -219,6 +281,27 @@ def active(weight: Any) -> bool:
     A weight that is an array (of an ablation that maps over weights) always counts.
     """
     return not isinstance(weight, (int, float)) or weight != 0
+
+
+def add_terms(
+    supervised_term: Array, found: Sequence[Mapping[str, Array]], weights: Any
+) -> tuple[Array, dict[str, Array]]:
+    """Adds weighted terms, found once for each gated side of a pair, to the supervised one.
+
+    Args:
+      supervised_term: counts as it is.
+      found: name -> value, the same names in each; their mean counts.
+      weights: has an attribute for each name.
+
+    Returns:
+      (total, all terms that are in it by name).
+    """
+    total, terms = supervised_term, {"supervised": supervised_term}
+    for name, term in jax.tree.map(lambda *each: sum(each) / len(each), *found).items():
+        if active(getattr(weights, name)):
+            terms[name] = term
+            total += getattr(weights, name) * term
+    return total, terms
 
 
 def supervise(kind: str, logits: Float[Array, "p t"], batch: Batch, axis_name: str | None) -> Array:

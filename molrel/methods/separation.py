@@ -26,7 +26,6 @@ Predictions take the shared path alone, as published.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -39,7 +38,7 @@ from molrel.losses import adversarial, matching
 from molrel.methods.method import (
     Batch,
     Method,
-    Need,
+    TwoViewConfig,
     active,
     apply_network,
     from_network,
@@ -50,7 +49,7 @@ from molrel.nn.dense import Dense
 from molrel.nn.gine import GINE, mean_over_atoms
 from molrel.nn.graph import Molecules
 from molrel.nn.relation import MLP, PairFeatures, side_mean
-from molrel.nn.two_view import Branches, Sides, TwoViewNetwork
+from molrel.nn.two_view import Sides, TwoViewNetwork
 
 
 @dataclass(frozen=True)
@@ -66,37 +65,18 @@ class SeparationWeights:
 
 
 @dataclass(frozen=True)
-class SeparationConfig:
+class SeparationConfig(TwoViewConfig):
     """Domain separation network; with all weights 0 it is the source-only baseline."""
 
-    width: int = 128
-    """Width of atoms, fragments and molecules, in the private encoders as well."""
-    depth: int = 3
-    """Message-passing layers of the shared encoder."""
     private_depth: int = 2
-    """Message-passing layers of each private encoder."""
-    branches: Branches = "both"
-    """Which views of a molecule the shared encoder reads; the private ones read the graph."""
-    picture_encoder: Literal["small", "resnet18"] = "small"
-    discriminator_width: int = 128
+    """Message-passing layers of each private encoder, which read the graph."""
     weights: SeparationWeights = field(default_factory=SeparationWeights)
-    reversal: float = 1.0
-    """Largest reversal coefficient, lambda_max."""
-    warmup: float = 0.1
-    """Share of the steps before the shared encoder is turned against the discriminator."""
-    dropout: float = 0.0
-    """On the shared pair features."""
 
     @property
     def adapts(self) -> bool:
         """Whether any term looks at the target domain."""
         w = self.weights
         return any(active(term) for term in (w.reconstruction, w.difference, w.similarity))
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Pictures, unless only the graph is encoded."""
-        return frozenset() if self.branches == "graph" else frozenset({"pictures"})
 
     def source_only(self) -> SeparationConfig:
         """The same encoder and head without any term that looks at the target."""
@@ -111,16 +91,7 @@ class SeparationConfig:
         symmetric: bool = True,
     ) -> Method:
         """See ``MethodConfig``."""
-        size = {
-            "width": self.width,
-            "depth": self.depth,
-            "branches": self.branches,
-            "picture_encoder": self.picture_encoder,
-            "discriminator_width": self.discriminator_width,
-            "n_targets": n_outputs,
-            "symmetric": symmetric,
-            "dropout": self.dropout,
-        }
+        size = self.size(n_outputs, symmetric)
         if not self.adapts:
             return source_only_method(TwoViewNetwork(**size), kind)
         network = SeparationNetwork(**size, private_depth=self.private_depth)

@@ -10,32 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import Method, Need, source_only_method
+from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
 from molrel.nn.siamese import Encoder, SiameseNetwork
 
 
 @dataclass(frozen=True)
-class SiameseConfig:
+class SiameseConfig(SourceOnlyConfig):
     """A siamese graph network that is trained on the source alone."""
 
     encoder: Encoder = "gin"
     width: int = 128
     depth: int = 3
     dropout: float = 0.0
-
-    @property
-    def adapts(self) -> bool:
-        """Never: the target is not looked at."""
-        return False
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Only the graph."""
-        return frozenset()
-
-    def source_only(self) -> SiameseConfig:
-        """See ``MethodConfig``."""
-        return self
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.errors import InputError
-from molrel.methods.method import Method, Need, source_only_method
+from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
 from molrel.nn.ssi_ddi import SSIDDINetwork
 
 
 @dataclass(frozen=True)
-class SSIDDIConfig:
+class SSIDDIConfig(SourceOnlyConfig):
     """SSI-DDI, trained on the source alone."""
 
     width: int = 64
@@ -31,20 +31,6 @@ class SSIDDIConfig:
                 f"SSI-DDI cannot have width {self.width}, {self.blocks} blocks, {self.heads} heads",
                 remedy="It needs a block and a head, and a width that is a multiple of heads.",
             )
-
-    @property
-    def adapts(self) -> bool:
-        """Never: the target is not looked at."""
-        return False
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Only the graph."""
-        return frozenset()
-
-    def source_only(self) -> SSIDDIConfig:
-        """See ``MethodConfig``."""
-        return self
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
