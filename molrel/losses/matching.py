@@ -40,15 +40,18 @@ def mk_mmd(
 ) -> Float[Array, ""]:
     """Squared maximum mean discrepancy of two domains with a sum of Gaussian kernels.
 
-    With a_i, b_i the source and target weights scaled to sum to 1 and c = a - b,
+    With a_i, b_i the source and target weights scaled to sum to 1 and the kernel
+    k_ij = sum_s exp(-|x_i - x_j|^2 / (2 s bandwidth)),
 
-      sum_ij c_i c_j sum_s exp(-|x_i - x_j|^2 / (2 s bandwidth)),
+      sum_{i != j} a_i a_j k_ij / (1 - sum_i a_i^2) + the same of b - 2 sum_ij a_i b_j k_ij,
 
-    the kernels of DAN (Long et al., ICML 2015). Different from it: the estimate is quadratic in
-    time and takes all pairs of the batch, where DAN takes P / 2 of them (the linear-time
-    estimate, which needs domains of equal size and has a larger variance); it is the biased
-    one, diagonal included, so it is never negative, 0 for equal domains and defined for a
-    single row; kernels are added up and have no trained coefficients.
+    the kernels of DAN (Long et al., ICML 2015) and, like its estimate, unbiased: 0 on average
+    where the domains are equal, so it can be negative. With the diagonal, domains that are
+    equal would have a positive value that falls as the features shrink: since the bandwidth
+    follows them, they shrink on and on. Different from DAN: the estimate is quadratic in time
+    and takes all pairs of the batch, where DAN takes P / 2 of them (the linear-time estimate,
+    which needs domains of equal size and has a larger variance); kernels are added up and have
+    no trained coefficients.
 
     Args:
       features: one row an example; both domains in one matrix.
@@ -61,14 +64,16 @@ def mk_mmd(
       axis_name: name of the device axis, or None on a single device.
 
     Returns:
-      Scalar share, in [0, 2 len(scales)] once summed over devices; 0 where a domain is empty.
+      Scalar share, at most 2 len(scales) once summed over devices; 0 where a domain has fewer
+      than two rows.
 
     Raises:
       ValueError, TypeError: shapes or dtypes are not the above, bandwidth is not positive.
 
     Example:
-      >>> x, one = jnp.array([[0.0], [2.0]]), jnp.array([1.0, 0.0])
-      >>> round(float(mk_mmd(features=x, source_weight=one, target_weight=one[::-1],
+      >>> x = jnp.array([[0.0], [0.0], [2.0], [2.0]])
+      >>> source = jnp.array([1.0, 1.0, 0.0, 0.0])
+      >>> round(float(mk_mmd(features=x, source_weight=source, target_weight=1 - source,
       ...     bandwidth=2.0, scales=(1.0,))), 4)
       1.2642
     """
@@ -89,10 +94,15 @@ def mk_mmd(
     else:
         check_positive("bandwidth", bandwidth)
         bandwidth = jnp.asarray(bandwidth, x.dtype)
-    kernel = sum(jnp.exp(-distance / (2 * scale * bandwidth)) for scale in scales)
-    difference = source - target
-    value = difference @ kernel @ gather_rows(difference, axis_name)
-    return jnp.where(_rows(source, axis_name) * _rows(target, axis_name) > 0, value, 0.0)
+    # Less 1, which cancels in the sum of all three: a row with itself then counts nothing.
+    kernel = sum(jnp.expm1(-distance / (2 * scale * bandwidth)) for scale in scales)
+    value = -2 * source @ kernel @ gather_rows(target, axis_name)
+    for weight in (source, target):
+        freedom = _freedom(weight, axis_name)
+        within = weight @ kernel @ gather_rows(weight, axis_name)
+        value += within / jnp.where(freedom > 0, freedom, 1.0)
+    fewest = jnp.minimum(_rows(source, axis_name), _rows(target, axis_name))
+    return jnp.where(fewest > 1, value, 0.0)
 
 
 def deep_coral(
@@ -441,12 +451,16 @@ def _rows(weight: Array, axis_name: str | None) -> Array:
     return sum_counts(jnp.sum(weight > 0), axis_name)
 
 
+def _freedom(weight: Array, axis_name: str | None) -> Array:
+    """1 - sum a^2 over all devices, without the cancellation; the weights sum to 1."""
+    return sum_counts(jnp.sum(weight * (1 - weight)), axis_name)
+
+
 def _covariance(x: Array, weight: Array, axis_name: str | None) -> Array:
     """Unbiased covariance over all devices; the weights sum to 1."""
     # The mean may be a constant: at the mean, the covariance does not change with it.
     mean = sum_counts(weight @ x, axis_name)
     centred = jnp.where(weight[:, None] > 0, x - mean[None], 0.0)
-    # 1 - sum a^2, without the cancellation.
-    freedom = sum_counts(jnp.sum(weight * (1 - weight)), axis_name)
+    freedom = _freedom(weight, axis_name)
     total = gather_sum((weight[:, None] * centred).T @ centred, axis_name)
     return total / jnp.where(freedom > 0, freedom, 1.0)

@@ -163,7 +163,7 @@ class SourceOnlyConfig:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TwoViewConfig:
     """Size of the encoder, head and discriminators that all adaptation methods share."""
 

@@ -258,7 +258,7 @@ def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
             "mk_mmd_given_bandwidth",
             matching.mk_mmd,
             **of_features,
-            fixed={"bandwidth": np.array(20.0)},
+            fixed={"bandwidth": np.array(2.0)},
         ),
         Case("deep_coral", matching.deep_coral, **of_features),
         *(
