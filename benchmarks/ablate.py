@@ -38,18 +38,10 @@ from molrel.data.types import Examples  # noqa: E402
 from molrel.errors import InputError  # noqa: E402
 from molrel.evaluate.bootstrap import intervals, paired_difference  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
-from molrel.experiment import (  # noqa: E402
-    make_method,
-    make_sampler,
-    selection_metrics,
-    to_scores,
-    vary,
-)
+from molrel.experiment import make_fit  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
 from molrel.reporting import side_ids  # noqa: E402
-from molrel.train.loop import make_optimiser, train  # noqa: E402
-from molrel.train.predict import make_predictor  # noqa: E402
-from molrel.train.step import compile_step, resolve_seeds_mode, unstack  # noqa: E402
+from molrel.train.step import resolve_seeds_mode  # noqa: E402
 
 # Numbers that the program is built around, and so cannot be arrays in it.
 STRUCTURAL = ("warmup", "dropout")
@@ -105,45 +97,15 @@ def train_grid(
     examples: Examples,
 ) -> tuple[list[np.ndarray], float]:
     """Scores [S, N] of every point on the examples, and the seconds that training took."""
-    method = make_method(config, prepared)
-    optimiser = make_optimiser(config.optimiser, config.train.steps)
-    program = compile_step(
-        method,
-        optimiser,
-        steps=config.train.steps,
-        mode=config.train.seeds_mode,
-        vary=vary(config, prepared) if any(points) else None,
-    )
-    predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
-    valid = prepared.source["valid"]
-    cut = np.random.default_rng(0).permutation(len(valid))[: config.train.valid_examples]
-    valid = valid.take(np.sort(cut))
-
-    def validate(params: Any, state: Any) -> dict[str, float]:
-        scores = to_scores(predict(params, state, valid), prepared)
-        return selection_metrics(valid.labels[:, 0], scores[:, 0], prepared.task.kind)
-
+    fit, score = make_fit(config, prepared, varied=any(points))
     started = time.perf_counter()
-    final, _ = train(
-        method,
-        prepared.table,
-        make_sampler(config, prepared, method),
-        validate,
-        seeds=[seed for _ in points for seed in config.seeds],
-        config=config.train,
-        optimiser_config=config.optimiser,
-        folder=None,
-        molecules=prepared.molecules,
-        options=[dict(point) for point in points for _ in config.seeds],
-        program=program,
+    models, _, _ = fit(
+        [seed for _ in points for seed in config.seeds],
+        [point for point in points for _ in config.seeds],
     )
     seconds = time.perf_counter() - started
-    best = jax.device_get((final.best_params, final.best_state))
-    scores = [
-        to_scores(predict(*unstack(best, i), examples), prepared)[:, 0]
-        for i in range(len(points) * len(config.seeds))
-    ]
-    return list(np.stack(scores).reshape(len(points), len(config.seeds), -1)), seconds
+    scores = np.stack([score(*model, examples) for model in models])
+    return list(scores.reshape(len(points), len(config.seeds), -1)), seconds
 
 
 def ablate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
@@ -16,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from cross_settings import (
     CLASSICAL_TRIALS,
@@ -30,7 +28,6 @@ from cross_settings import (
 )
 
 from molrel.config import to_json, with_options
-from molrel.data.batches import Sampler
 from molrel.data.catalog import describe
 from molrel.data.splits import bag_ids, random_split
 from molrel.data.types import Examples
@@ -39,20 +36,16 @@ from molrel.evaluate.floors import target_degree_prior
 from molrel.experiment import (
     environment,
     floors,
-    make_method,
-    make_sampler,
+    make_fit,
+    one_against_others,
     selection_metrics,
     side_fingerprints,
-    to_scores,
-    vary,
+    subset,
 )
-from molrel.memory import release_free_memory
+from molrel.memory import peak_memory_mb, reset_peak_memory
 from molrel.methods.classical import TUNED, fit_classical
 from molrel.prepare import Prepared, prepare
 from molrel.reporting import side_ids
-from molrel.train.loop import make_optimiser, train
-from molrel.train.predict import make_predictor
-from molrel.train.step import compile_step, unstack
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
 VERSION = 1
@@ -204,12 +197,6 @@ class Stage:
         return self.prepared.task.kind
 
 
-def subset(examples: Examples, count: int) -> np.ndarray:
-    """A fixed random subset of the examples, as indices in order."""
-    order = np.random.default_rng(0).permutation(len(examples))
-    return np.sort(order[:count])
-
-
 def make_stage(preset: Preset, setting: Setting, any_method: Any) -> Stage:
     """Loads, splits and featurises a setting once for all methods."""
     config = experiment(preset, setting, any_method)
@@ -294,9 +281,12 @@ def floor_of(stage: Stage, name: str) -> dict[str, np.ndarray]:
     for part, examples in stage.parts.items():
         reference = prepared.source_all if part == "target" else prepared.source["train"]
         if "target-degree" in name:
-            scores[part] = degree_prior(stage) if part == "target" else np.zeros(len(examples))
+            prior = degree_prior(stage)  # says nothing of the source
+            blank = np.zeros((len(examples), *prior.shape[1:]))
+            scores[part] = prior if part == "target" else blank
         else:
-            scores[part] = floors(reference, examples, stage.kind)[name]
+            found = floors(reference, examples, stage.kind, prepared.task.n_outputs)
+            scores[part] = found[name]
     return scores
 
 
@@ -305,12 +295,19 @@ def degree_prior(stage: Stage) -> np.ndarray:
     target = stage.prepared.target
     assert target is not None
     ids, _ = bag_ids(target)
-    scores = np.zeros(len(target))
-    for fold in (0, 1):
-        known = stage.folds == 1 - fold
-        here = stage.folds == fold
-        scores[here] = target_degree_prior(ids[known], target.labels[known, 0], ids[here])
-    return scores[stage.target_index]
+
+    def prior(labels: np.ndarray) -> np.ndarray:
+        scores = np.zeros(len(target))
+        for fold in (0, 1):
+            known, here = stage.folds == 1 - fold, stage.folds == fold
+            scores[here] = target_degree_prior(ids[known], labels[known], ids[here])
+        return scores[stage.target_index]
+
+    labels = target.labels[:, 0]
+    if stage.kind != "multiclass":
+        return prior(labels)
+    classes = one_against_others(labels, stage.prepared.task.n_outputs)
+    return np.stack([prior(each) for each in classes], axis=1)
 
 
 def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], dict]]:
@@ -397,44 +394,7 @@ def train_on(
     """Trains the missing seeds and scores the parts."""
     assert job.entrant.method is not None
     config = experiment(stage.preset, stage.setting, job.entrant.method)
-    method = make_method(config, prepared)
-    sampler: Sampler = make_sampler(config, prepared, method)
-    optimiser = make_optimiser(config.optimiser, config.train.steps)
-    program = compile_step(
-        method,
-        optimiser,
-        steps=config.train.steps,
-        mode=config.train.seeds_mode,
-        vary=vary(config, prepared),
-    )
-    predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
-    valid = prepared.source["valid"]
-    valid = valid.take(subset(valid, config.train.valid_examples))
-
-    def scores_of(params: Any, state: Any, examples: Examples) -> np.ndarray:
-        scores = to_scores(predict(params, state, examples), prepared)
-        return scores if stage.kind == "multiclass" else scores[:, 0]
-
-    def validate(params: Any, state: Any) -> dict[str, float]:
-        return selection_metrics(valid.labels[:, 0], scores_of(params, state, valid), stage.kind)
-
-    def fit(seeds: Sequence[int], options: Sequence[Mapping[str, float]]):
-        final, cost = train(
-            method,
-            prepared.table,
-            sampler,
-            validate,
-            seeds=seeds,
-            config=config.train,
-            optimiser_config=config.optimiser,
-            folder=None,
-            molecules=prepared.molecules,
-            options=[dict(each) for each in options],
-            program=program,
-        )
-        best = jax.device_get((final.best_params, final.best_state))
-        return [unstack(best, i) for i in range(len(seeds))], np.asarray(final.best_value), cost
-
+    fit, score = make_fit(config, prepared)
     # The first seed's trials choose for all seeds, also for those that are added later.
     first, rest = min(job.paths), [seed for seed in job.missing if seed != min(job.paths)]
     trained: dict[int, Any] = {}
@@ -460,7 +420,7 @@ def train_on(
     }
     results = {}
     for seed, ((params, state), selection) in trained.items():
-        scores = {name: scores_of(params, state, part) for name, part in parts.items()}
+        scores = {name: score(params, state, part) for name, part in parts.items()}
         results[seed] = (scores, {**about, "selection": selection})
     peak = peak_memory_mb()
     return {seed: (s, a | {"peak_memory_mb": peak}) for seed, (s, a) in results.items()}
@@ -469,25 +429,6 @@ def train_on(
 def best_trial(trials: Sequence[Mapping[str, Any]]) -> int:
     """Index of the trial with the best source validation; one that failed never is."""
     return int(np.argmax(np.nan_to_num([t["selection"] for t in trials], nan=-np.inf)))
-
-
-def reset_peak_memory() -> None:
-    """Starts the process's peak of resident memory anew, where the system can."""
-    release_free_memory()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-
-
-def peak_memory_mb() -> float:
-    """Peak of resident memory since ``reset_peak_memory``, in MB."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        peak = next(line for line in lines if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 1024
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def work(preset_name: str, setting: Setting, names: Sequence[str], seeds: Sequence[int], folder):

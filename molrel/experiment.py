@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,9 +31,9 @@ from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
 from molrel.reporting import predictions_of, report_run
 from molrel.train.checkpoint import first_line
-from molrel.train.loop import make_optimiser, train
+from molrel.train.loop import Validate, make_optimiser, train
 from molrel.train.predict import make_predictor
-from molrel.train.step import Vary, unstack
+from molrel.train.step import Vary, compile_step, unstack
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
 
@@ -69,6 +69,76 @@ def make_sampler(config: Experiment, prepared: Prepared, method: Method) -> Samp
         n_target=config.train.target_examples,
         balance=config.data.balance,
     )
+
+
+Scorer = Callable[[Any, Any, Examples], np.ndarray]
+
+
+def make_scorer(method: Method, prepared: Prepared) -> Scorer:
+    """(params, state, examples) -> ``to_scores`` of the examples: [N], of classes [N, C]."""
+    predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
+
+    def score(params: Any, state: Any, examples: Examples) -> np.ndarray:
+        scores = to_scores(predict(params, state, examples), prepared)
+        return scores if prepared.task.kind == "multiclass" else scores[:, 0]
+
+    return score
+
+
+def make_validate(config: Experiment, prepared: Prepared, score: Scorer) -> Validate:
+    """(params, state) -> ``selection_metrics`` of the source's validation part."""
+    valid = prepared.source["valid"]
+    valid = valid.take(subset(valid, config.train.valid_examples))
+
+    def validate(params: Any, state: Any) -> dict[str, float]:
+        scores = score(params, state, valid)
+        return selection_metrics(valid.labels[:, 0], scores, prepared.task.kind)
+
+    return validate
+
+
+def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
+    """Training in memory, by one program however often it is called.
+
+    Args:
+      config, prepared: of the experiment.
+      varied: whether options are given (``with_options``), as arrays of the program.
+
+    Returns:
+      (fit, score): ``fit(seeds, options)`` trains a run for each seed with its options and
+      gives ((params, state) of each, its best ``selection``, the cost of ``train``); ``score``
+      is ``make_scorer``'s.
+    """
+    method = make_method(config, prepared)
+    program = compile_step(
+        method,
+        make_optimiser(config.optimiser, config.train.steps),
+        steps=config.train.steps,
+        mode=config.train.seeds_mode,
+        vary=vary(config, prepared) if varied else None,
+    )
+    sampler = make_sampler(config, prepared, method)
+    score = make_scorer(method, prepared)
+    validate = make_validate(config, prepared, score)
+
+    def fit(seeds: Sequence[int], options: Sequence[Mapping[str, float]] = ()):
+        final, cost = train(
+            method,
+            prepared.table,
+            sampler,
+            validate,
+            seeds=seeds,
+            config=config.train,
+            optimiser_config=config.optimiser,
+            folder=None,
+            molecules=prepared.molecules,
+            options=[dict(each) for each in options],
+            program=program,
+        )
+        best = jax.device_get((final.best_params, final.best_state))
+        return [unstack(best, i) for i in range(len(seeds))], np.asarray(final.best_value), cost
+
+    return fit, score
 
 
 def run(
@@ -120,18 +190,12 @@ def run(
     _write_config(config, prepared, folder)
     print_summary(config, prepared)
 
-    predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
-    valid = _subset(prepared.source["valid"], config.train.valid_examples)
-
-    def validate(params: Any, state: Any) -> dict[str, float]:
-        scores = to_scores(predict(params, state, valid), prepared)
-        return selection_metrics(valid.labels[:, 0], scores[:, 0], prepared.task.kind)
-
+    score = make_scorer(method, prepared)
     final, cost = train(
         method,
         prepared.table,
         make_sampler(config, prepared, method),
-        validate,
+        make_validate(config, prepared, score),
         seeds=config.seeds,
         config=config.train,
         optimiser_config=config.optimiser,
@@ -145,12 +209,7 @@ def run(
     if prepared.target is not None:
         parts["target"] = prepared.target
     scores = {
-        name: np.stack(
-            [
-                to_scores(predict(*_seed(best, i), examples), prepared)[:, 0]
-                for i in range(len(config.seeds))
-            ]
-        )
+        name: np.stack([score(*_seed(best, i), examples) for i in range(len(config.seeds))])
         for name, examples in parts.items()
         if len(examples)
     }
@@ -186,6 +245,11 @@ def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict
     # Labels of one class leave no AUROC: then the better calibrated model is selected.
     selection = -metrics["brier"] if np.isnan(metrics["auroc"]) else metrics["auroc"]
     return {"selection": selection, "auroc": metrics["auroc"], "ap": metrics["ap"]}
+
+
+def subset(examples: Examples, count: int) -> np.ndarray:
+    """Indices, in order, of a fixed random subset of at most ``count`` examples."""
+    return np.sort(np.random.default_rng(0).permutation(len(examples))[:count])
 
 
 def fit_baselines(
@@ -228,13 +292,30 @@ def side_fingerprints(
     return sides, bag_fingerprints(fingerprints, bags)
 
 
-def floors(reference: Examples, examples: Examples, kind: str) -> dict[str, np.ndarray]:
-    """Scores [N] of each floor for examples, from the labels of the reference examples."""
+def floors(
+    reference: Examples, examples: Examples, kind: str, n_outputs: int = 1
+) -> dict[str, np.ndarray]:
+    """Scores [N] of each floor for examples, from the labels of the reference examples.
+
+    Of a multiclass task with C = ``n_outputs`` classes [N, C]: each class against the others.
+    """
     labels = reference.labels[:, 0]
+    if kind == "multiclass":
+        each = [
+            floors(reference.replace(labels=is_class[:, None]), examples, "binary")  # pyright: ignore
+            for is_class in one_against_others(labels, n_outputs)
+        ]
+        return {name: np.stack([scores[name] for scores in each], axis=1) for name in each[0]}
     if kind == "regression":
         return {f"{PREFIX}source mean": prevalence(labels, len(examples))}
     ids, _ = bag_ids(concatenate([reference, examples]))
     return floor_scores(ids[: len(reference)], labels, ids[len(reference) :])
+
+
+def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """float32 [C, N]: 1 where the label is the class, 0 for others, NaN where unknown."""
+    found = labels[None] == np.arange(n_classes)[:, None]
+    return np.where(np.isnan(labels), np.nan, found).astype(np.float32)
 
 
 def save_best(best: dict[str, Any], folder: Path) -> None:
@@ -273,13 +354,6 @@ def print_summary(config: Experiment, prepared: Prepared) -> None:
 
 def _seed(best: dict[str, Any], index: int) -> tuple[Any, Any]:
     return unstack(best["params"], index), unstack(best["state"], index)
-
-
-def _subset(examples: Examples, count: int) -> Examples:
-    """A fixed random subset, for model selection on very large validation sets."""
-    if len(examples) <= count:
-        return examples
-    return examples.take(np.sort(np.random.default_rng(0).permutation(len(examples))[:count]))
 
 
 def _claim(config: Experiment, folder: Path, resume: bool) -> None:

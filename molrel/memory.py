@@ -103,8 +103,17 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path:
     return Path(chosen)
 
 
+def reset_peak_memory() -> None:
+    """Starts ``peak_memory_mb`` anew, where the system can."""
+    release_free_memory()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
 def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, in MiB."""
+    """Largest resident size of this process so far, or since ``reset_peak_memory``, in MiB."""
     try:
         # Unlike ru_maxrss, this does not start from the size of the process that started us.
         for line in Path("/proc/self/status").read_text().splitlines():
