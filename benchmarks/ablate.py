@@ -37,7 +37,7 @@ from molrel.config import Experiment, check, load_config_file, with_options  # n
 from molrel.data.types import Examples  # noqa: E402
 from molrel.errors import InputError  # noqa: E402
 from molrel.evaluate.bootstrap import intervals, paired_difference  # noqa: E402
-from molrel.evaluate.markdown import markdown_table  # noqa: E402
+from molrel.evaluate.markdown import cell, markdown_table  # noqa: E402
 from molrel.experiment import make_fit  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
 from molrel.reporting import side_ids  # noqa: E402
@@ -140,7 +140,7 @@ def ablate(
                 intervals([main], labels, s[None], clusters, replicates=0)[main].mean for s in each
             ]
             row = {k: v for k, v in {**shape, **point}.items()}
-            row |= {f"{part} {n}": text(v) for n, v in found.items()}
+            row |= {f"{part} {n}": cell(v._asdict()) for n, v in found.items()}
             row["sd over seeds"] = f"{np.std(per_seed, ddof=1):.3f}" if len(each) > 1 else ""
             if each is reference:
                 row[f"{main} - first"] = ""
@@ -148,7 +148,7 @@ def ablate(
                 difference = paired_difference(
                     main, labels, each, reference, clusters, replicates=replicates
                 )
-                row[f"{main} - first"] = text(difference, sign=True)
+                row[f"{main} - first"] = cell(difference._asdict(), sign=True)
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
     mode = resolve_seeds_mode(base.train.seeds_mode)
@@ -158,12 +158,6 @@ def ablate(
         f"{separate:.0f} s by the time of one, {separate / spent:.1f} times as long."
     )
     return rows, cost
-
-
-def text(interval: Any, *, sign: bool = False) -> str:
-    """A value with its interval."""
-    form = "+.3f" if sign else ".3f"
-    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from cells import jobs, write_json
 from cross_settings import SETTINGS, SHARED, Preset, entrants
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
-from molrel.evaluate.markdown import markdown_table
+from molrel.evaluate.markdown import cell, markdown_table
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.ranks import rank_methods, save_ranks
 
 CLASSIFICATION = ("auroc", "ap", "f1", "accuracy")
 REGRESSION = ("rmse", "mae", "r2", "spearman")
-# Larger differences are better in the first, smaller in the second.
+# By whether the task is a regression: of RMSE smaller is better, of AUROC larger.
 MAIN = {True: "rmse", False: "auroc"}
 LEARNED = ("classical", "source-only", "adaptation", "DisTrans")
 
@@ -176,11 +177,8 @@ def setting_rows(
         rate = next(iter(_chosen(cells[0]).values()), None)
         for row in cached_rows(cache, about, cells, base, preset.replicates):
             rows.append(common | row | cost | {"tuned": rate})
-            if (
-                row["metric"] in MAIN.values()
-                and row["split"] == "target"
-                and row["stratum"] == "all"
-            ):
+            whole = row["split"] == "target" and row["stratum"] == "all"
+            if whole and row["metric"] in MAIN.values():
                 main_values[job.name] = sign * row["mean"]
     rows += _against_best(folder / name, about, found, main_values, rows, preset.replicates)
     return rows
@@ -222,7 +220,8 @@ def write_tables(
     command: str,
 ) -> None:
     """Writes ``out``.csv, .md and .png from the cells that are there."""
-    with ProcessPoolExecutor(max_workers=2) as pool:
+    # JAX has threads, which a forked process would not have.
+    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
         done = list(
             pool.map(
                 setting_rows,
@@ -241,8 +240,9 @@ def write_tables(
     out.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(out.with_suffix(".csv"), index=False, float_format="%.5g")
     order = list(entrants(preset.width, preset.depth))
-    text = markdown(frame, [m for m in order if m in set(frame["method"])], preset, command)
     panels = rank_panels(frame, order)
+    present = [m for m in order if m in set(frame["method"])]
+    text = markdown(frame, present, panels, preset, command)
     if panels:
         save_ranks(out.with_suffix(".png"), panels)
     out.with_suffix(".md").write_text(text)
@@ -280,7 +280,13 @@ def rank_panels(frame: pd.DataFrame, order: Sequence[str]) -> dict[str, Any]:
     return panels
 
 
-def markdown(frame: pd.DataFrame, order: Sequence[str], preset: Preset, command: str) -> str:
+def markdown(
+    frame: pd.DataFrame,
+    order: Sequence[str],
+    panels: Mapping[str, Any],
+    preset: Preset,
+    command: str,
+) -> str:
     """The tables as Markdown."""
     parts = [
         "# Cross-domain benchmark\n",
@@ -295,7 +301,8 @@ def markdown(frame: pd.DataFrame, order: Sequence[str], preset: Preset, command:
         part = frame[frame["strategy"] == strategy]
         parts.append(f"## {strategy}\n")
         parts.append(_wide(part, order))
-    panels = rank_panels(frame, order)
+    parts.append(f"## Better and worse than {SHARED}\n")
+    parts.append(_record(frame, order))
     for title, (names, ranks, n) in panels.items():
         parts.append(f"## Mean ranks: {title}\n")
         parts.append(
@@ -317,8 +324,7 @@ def markdown(frame: pd.DataFrame, order: Sequence[str], preset: Preset, command:
 
 
 def _wide(part: pd.DataFrame, order: Sequence[str]) -> str:
-    """Methods x settings, the main metric; bold where better than the shared source-only
-    network by more than the interval, struck where worse."""
+    """Methods x settings, the main metric, marked where it differs from the reference's."""
     settings = list(dict.fromkeys(part["setting"]))
     rows = []
     for method in order:
@@ -337,11 +343,7 @@ def _wide(part: pd.DataFrame, order: Sequence[str]) -> str:
             text = f"{here.loc[main, 'mean']:.3f}"
             name = f"{main} - {SHARED}"
             if name in here.index:
-                low, high = here.loc[name, ["low", "high"]]
-                sign = -1 if main == "rmse" else 1
-                better = low > 0 if sign > 0 else high < 0
-                worse = high < 0 if sign > 0 else low > 0
-                text += " ▲" if better else " ▽" if worse else ""
+                text += {1: " ▲", -1: " ▽", 0: ""}[_verdict(here.loc[name], main)]
             row[setting] = text
         rows.append(row)
     regression = "rmse" in set(part["metric"])
@@ -349,6 +351,37 @@ def _wide(part: pd.DataFrame, order: Sequence[str]) -> str:
     return (
         f"{what}; ▲ and ▽: better and worse than *{SHARED}* by more than the paired 95 % "
         "interval.\n\n" + markdown_table(rows)
+    )
+
+
+def _verdict(row: pd.Series, main: str) -> int:
+    """1 where a paired difference is better by more than its interval, -1 where worse."""
+    sign = -1 if main == "rmse" else 1
+    return sign * int(row["low"] > 0) - sign * int(row["high"] < 0)
+
+
+def _record(frame: pd.DataFrame, order: Sequence[str]) -> str:
+    """In how many settings each method is better or worse than the reference."""
+    rows = []
+    for method in order:
+        mine = frame[(frame["method"] == method) & frame["metric"].str.endswith(f"- {SHARED}")]
+        if mine.empty:
+            continue
+        verdicts = [_verdict(row, row["metric"].split(" ")[0]) for _, row in mine.iterrows()]
+        pronounced = [v for v, s in zip(verdicts, mine["strategy"]) if s == "pronounced shift"]
+        rows.append(
+            {
+                "method": method,
+                "settings": len(verdicts),
+                "better": verdicts.count(1),
+                "not told apart": verdicts.count(0),
+                "worse": verdicts.count(-1),
+                "better under pronounced shift": f"{pronounced.count(1)} of {len(pronounced)}",
+            }
+        )
+    return (
+        f"Settings in which the paired 95 % interval of the difference to *{SHARED}* lies on "
+        "one side of 0.\n\n" + markdown_table(rows)
     )
 
 
@@ -389,9 +422,7 @@ def _setting_section(part: pd.DataFrame, order: Sequence[str]) -> str:
 def _interval(rows: pd.DataFrame, metric: str, *, sign: bool = False) -> str:
     if metric not in rows.index:
         return ""
-    mean, low, high = rows.loc[metric, ["mean", "low", "high"]]
-    form = "+.3f" if sign else ".3f"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+    return cell(rows.loc[metric].to_dict(), sign=sign)
 
 
 def _cost(frame: pd.DataFrame, order: Sequence[str]) -> str:

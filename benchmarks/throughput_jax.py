@@ -96,7 +96,7 @@ def make_method(arrays) -> Method:
         return value, (state, {})
 
     unused = lambda *_: None  # noqa: E731
-    return Method(init, loss, unused, unused, unused, pictures=False, target=False)
+    return Method(init, loss, unused, unused, unused, target=False)
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def main() -> None:
     config = FeatureConfig()
     unique = {s: i for i, s in enumerate(dict.fromkeys(smiles))}
     features = featurise_all(list(unique), config, progress=False)
-    table = molecule_table([features[unique[s]] for s in smiles], config, None, pictures=False)
+    table = molecule_table([features[unique[s]] for s in smiles], config, None, needs=())
     sizes = MoleculeSizes(table)
     examples = Examples.pairs(pairs, arrays["labels"])
     budget = round_up(sizes.of(examples.molecules()))

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from molrel import experiment
+from molrel.data.types import Examples
 from molrel.train.settings import TrainConfig
 
 SCRIPT = Path(cells.__file__).with_name("cross_domain.py")
@@ -42,7 +44,7 @@ def test_target_labels_change_no_trained_parameter(stage, tmp_path, monkeypatch)
     other = replace(stage, prepared=replace(stage.prepared, target=flipped))
     assert (flipped.labels != target.labels).any()
     trained = []
-    monkeypatch.setattr(cells, "train", remember(cells.train, trained))
+    monkeypatch.setattr(experiment, "train", remember(experiment.train, trained))
     found = [cells.train_seeds(s, job("DisTrans", tmp_path))[0] for s in (stage, other)]
     assert len(trained) == 2
     for a, b in zip(*trained, strict=True):
@@ -100,6 +102,16 @@ def test_floors_of_every_kind_of_task(stage):
         scores = cells.floor_of(stage, name)
         assert all(len(s) == len(stage.parts[p]) for p, s in scores.items())
     assert np.std(cells.degree_prior(stage)) > 0
+
+
+def test_floors_of_classes_are_those_of_each_class_against_the_others():
+    known = Examples.pairs(np.array([[0, 1], [0, 2], [1, 2], [3, 4]]), np.array([0.0, 2.0, 2, 1]))
+    asked = Examples.pairs(np.array([[2, 0], [3, 1]]), np.zeros(2))
+    found = experiment.floors(known, asked, "multiclass", 3)
+    np.testing.assert_allclose(found["floor: prevalence"], [[0.25, 0.25, 0.5]] * 2)
+    np.testing.assert_allclose(
+        found["floor: source-label copier"], [[0, 0, 1], [0.25, 0.25, 0.5]], atol=1e-7
+    )
 
 
 def test_scores_are_kept_to_five_digits():
