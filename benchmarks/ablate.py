@@ -104,7 +104,7 @@ def train_grid(
         [point for point in points for _ in config.seeds],
     )
     seconds = time.perf_counter() - started
-    scores = np.stack([score(*model, examples) for model in models])
+    scores = np.stack([score(params, state, examples) for params, state in models])
     return list(scores.reshape(len(points), len(config.seeds), -1)), seconds
 
 

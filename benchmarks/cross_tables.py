@@ -252,7 +252,7 @@ def write_tables(
 def rank_panels(frame: pd.DataFrame, order: Sequence[str]) -> dict[str, Any]:
     """Ranks of the learned methods over all settings in which all of them have a value, and of
     the adaptation methods alone."""
-    main = frame[
+    main = frame.loc[
         frame["metric"].isin(MAIN.values())
         & (frame["split"] == "target")
         & (frame["stratum"] == "all")
@@ -387,7 +387,7 @@ def _record(frame: pd.DataFrame, order: Sequence[str]) -> str:
 
 def _setting_section(part: pd.DataFrame, order: Sequence[str]) -> str:
     first = part.iloc[0]
-    target = part[part["split"] == "target"]
+    target = part.loc[part["split"] == "target"]
     strata = [s for s in dict.fromkeys(target["stratum"]) if s != "all"]
     regression = "rmse" in set(part["metric"])
     metrics = REGRESSION if regression else CLASSIFICATION
@@ -428,7 +428,7 @@ def _interval(rows: pd.DataFrame, metric: str, *, sign: bool = False) -> str:
 def _cost(frame: pd.DataFrame, order: Sequence[str]) -> str:
     rows = []
     for method in order:
-        mine = frame[frame["method"] == method].drop_duplicates("setting")
+        mine = frame.loc[frame["method"] == method].drop_duplicates("setting")
         if mine["n_parameters"].isna().all():
             continue
         middle = mine[["seconds_per_step", "n_parameters", "peak_memory_mb"]].median()
