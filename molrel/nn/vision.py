@@ -118,8 +118,15 @@ def _ink(pictures: UInt8[Array, "u s s 3"], dtype: jnp.dtype | None) -> Float[Ar
 
 
 def _pool(feature_map: Float[Array, "u h w c"]) -> Float[Array, "u 2c"]:
-    """Mean and maximum over the positions."""
-    return jnp.concatenate([feature_map.mean((1, 2)), feature_map.max((1, 2))], axis=-1)
+    """Mean and maximum over the positions.
+
+    The maximum is read where ``argmax`` finds it. The gradient of ``max`` looks for the places
+    that equal it and divides by their number, which is 0, and the gradient NaN, where XLA
+    computes the map anew for the comparison and rounds it differently.
+    """
+    flat = feature_map.reshape(len(feature_map), -1, feature_map.shape[-1])
+    largest = jnp.take_along_axis(flat, flat.argmax(axis=1, keepdims=True), axis=1)[:, 0]
+    return jnp.concatenate([flat.mean(axis=1), largest], axis=-1)
 
 
 class SmallPictureEncoder(nn.Module):

@@ -125,6 +125,22 @@ def test_pooled_is_mean_and_maximum(params):
     assert feature_map.std() > 0.1
 
 
+def test_gradient_does_not_depend_on_how_far_xla_optimises(params):
+    # Without optimisation the map is computed anew, and rounded differently, for the gradient
+    # of its maximum: what looks for the place of the maximum by its value finds none.
+    def loss(params):
+        return sum(jnp.sum(jnp.square(x)) for x in ENCODER.apply(params, PICTURES))
+
+    moved = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape), params)
+    lowered = jax.jit(jax.grad(loss)).lower(moved)
+    found = [
+        lowered.compile(compiler_options={"xla_backend_optimization_level": level})(moved)
+        for level in (0, 3)
+    ]
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
+
+
 def test_rows_do_not_influence_each_other(params):
 
     def loss(params, pictures):
