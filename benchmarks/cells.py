@@ -32,7 +32,7 @@ from molrel.data.catalog import describe
 from molrel.data.splits import bag_ids, random_split
 from molrel.data.types import Examples
 from molrel.errors import InputError
-from molrel.evaluate.floors import target_degree_prior
+from molrel.evaluate.floors import molecule_means
 from molrel.experiment import (
     environment,
     floors,
@@ -286,6 +286,8 @@ def floor_of(stage: Stage, name: str) -> dict[str, np.ndarray]:
             scores[part] = prior if part == "target" else blank
         else:
             found = floors(reference, examples, stage.kind, prepared.task.n_outputs)
+            if name not in found:
+                raise InputError(f"{name!r} is no floor of a {stage.kind}")
             scores[part] = found[name]
     return scores
 
@@ -300,7 +302,7 @@ def degree_prior(stage: Stage) -> np.ndarray:
         scores = np.zeros(len(target))
         for fold in (0, 1):
             known, here = stage.folds == 1 - fold, stage.folds == fold
-            scores[here] = target_degree_prior(ids[known], labels[known], ids[here])
+            scores[here] = molecule_means(ids[known], labels[known], ids[here])
         return scores[stage.target_index]
 
     labels = target.labels[:, 0]

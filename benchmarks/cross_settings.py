@@ -123,7 +123,9 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
     return {
         "floor: prevalence": Entrant("floor"),
         "floor: all positive": Entrant("floor"),
+        "floor: mean": Entrant("floor"),
         "floor: source-label copier": Entrant("floor"),
+        "floor: molecule means": Entrant("floor"),
         "floor: target-degree prior (reads target labels)": Entrant("floor"),
         "Morgan + linear": Entrant("classical", learner="linear"),
         "Morgan + random forest": Entrant("classical", learner="forest"),

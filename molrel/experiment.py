@@ -23,7 +23,7 @@ from molrel.data.read import write_rejected
 from molrel.data.splits import bag_ids
 from molrel.data.types import Examples
 from molrel.errors import InputError, RunError, writing
-from molrel.evaluate.floors import PREFIX, floor_scores, prevalence
+from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, fit_classical
@@ -306,10 +306,9 @@ def floors(
             for is_class in one_against_others(labels, n_outputs)
         ]
         return {name: np.stack([scores[name] for scores in each], axis=1) for name in each[0]}
-    if kind == "regression":
-        return {f"{PREFIX}source mean": prevalence(labels, len(examples))}
     ids, _ = bag_ids(concatenate([reference, examples]))
-    return floor_scores(ids[: len(reference)], labels, ids[len(reference) :])
+    known, asked = np.split(ids, [len(reference)])
+    return floor_scores(known, labels, asked, regression=kind == "regression")
 
 
 def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:

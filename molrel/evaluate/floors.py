@@ -73,47 +73,56 @@ def _unordered(pairs: np.ndarray) -> np.ndarray:
     return np.sort(np.asarray(pairs, np.int64), axis=1)
 
 
-def floor_scores(
-    source_pairs: np.ndarray, source_labels: np.ndarray, target_pairs: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Scores of every floor of a binary task; see ``source_label_copier`` for arguments.
-
-    Returns:
-      Name as printed in reports, starting with ``PREFIX`` -> float64 [m] probabilities.
-    """
-    m = len(target_pairs)
-    return {
-        f"{PREFIX}prevalence": prevalence(source_labels, m),
-        f"{PREFIX}all positive": all_positive(m),
-        f"{PREFIX}source-label copier": source_label_copier(
-            source_pairs, source_labels, target_pairs
-        ),
-    }
-
-
-def target_degree_prior(
+def molecule_means(
     known_pairs: np.ndarray, known_labels: np.ndarray, pairs: np.ndarray
 ) -> np.ndarray:
-    """How often the molecules of a pair interact in other pairs of the *target*.
+    """Mean label of the other pairs that the molecules of a pair are known in.
 
-    Reads target labels, so it is no floor that a method could stand on, but tells how much of
-    the target is explained by which molecules are popular alone. The score is the mean over
-    the sides of (sum of labels + prevalence) / (number of labels + 1).
+    How much is explained by which molecules interact often: no structure is looked at. The
+    score is the mean over the sides of (sum of labels + base) / (number of labels + 1), with
+    the base ``prevalence``.
 
     Args:
-      known_pairs, known_labels: int [n, S] and [n], pairs of the target whose labels are read.
-      pairs: int [m, S], other pairs of the target.
+      known_pairs, known_labels: int [n, S] and [n], pairs whose labels are read.
+      pairs: int [m, S], other pairs.
 
     Returns:
-      float64 [m], the prevalence for molecules without a known pair.
+      float64 [m], the base for molecules without a known pair.
+
+    Raises:
+      InputError: no label is known.
     """
     known = ~np.isnan(known_labels)
     molecules, labels = known_pairs[known], known_labels[known].astype(np.float64)
+    base = float(prevalence(labels, 1)[0])
     size = int(max(known_pairs.max(initial=0), pairs.max(initial=0))) + 1
     count, total = np.zeros(size), np.zeros(size)
     for side in molecules.T:
         count += np.bincount(side, minlength=size)
         total += np.bincount(side, labels, size)
-    base = float(prevalence(labels, 1)[0])
-    rate = (total + base) / (count + 1)
-    return rate[pairs].mean(axis=1)
+    means = (total + base) / (count + 1)
+    return means[pairs].mean(axis=1)
+
+
+def floor_scores(
+    source_pairs: np.ndarray,
+    source_labels: np.ndarray,
+    target_pairs: np.ndarray,
+    *,
+    regression: bool = False,
+) -> dict[str, np.ndarray]:
+    """Scores of every floor; see ``source_label_copier`` for arguments.
+
+    Returns:
+      Name as printed in reports, starting with ``PREFIX`` -> float64 [m] probabilities, or
+      values of a regression.
+    """
+    m = len(target_pairs)
+    known = source_pairs, source_labels, target_pairs
+    base = prevalence(source_labels, m)
+    constant = {"prevalence": base, "all positive": all_positive(m)}
+    found = ({"mean": base} if regression else constant) | {
+        "source-label copier": source_label_copier(*known),
+        "molecule means": molecule_means(*known),
+    }
+    return {PREFIX + name: scores for name, scores in found.items()}

@@ -14,6 +14,7 @@ import pytest
 
 from molrel import experiment
 from molrel.data.types import Examples
+from molrel.errors import InputError
 from molrel.train.settings import TrainConfig
 
 SCRIPT = Path(cells.__file__).with_name("cross_domain.py")
@@ -98,9 +99,19 @@ def test_a_cell_is_one_file_and_has_its_own_key(stage, tmp_path):
 
 
 def test_floors_of_every_kind_of_task(stage):
-    for name in (n for n, e in NETWORKS.items() if e.family == "floor"):
-        scores = cells.floor_of(stage, name)
-        assert all(len(s) == len(stage.parts[p]) for p, s in scores.items())
+    names = [n for n, e in NETWORKS.items() if e.family == "floor"]
+    task = replace(stage.prepared.task, kind="regression")
+    values = replace(stage, prepared=replace(stage.prepared, task=task))
+    for each, defined in ((stage, 5), (values, 4)):
+        found = []
+        for name in names:
+            try:
+                found.append(cells.floor_of(each, name))
+            except InputError as error:
+                assert "is no floor of" in str(error)
+        assert len(found) == defined
+        for scores in found:
+            assert all(len(s) == len(each.parts[p]) for p, s in scores.items())
     assert np.std(cells.degree_prior(stage)) > 0
 
 

@@ -10,9 +10,9 @@ from molrel.evaluate.floors import (
     PREFIX,
     all_positive,
     floor_scores,
+    molecule_means,
     prevalence,
     source_label_copier,
-    target_degree_prior,
 )
 from molrel.evaluate.metrics import classification_metrics
 
@@ -66,7 +66,11 @@ def test_copier_equals_a_dictionary(source, target):
 
 def test_all_floors_are_named_as_floors():
     floors = floor_scores(PAIRS, LABELS, PAIRS[:3])
-    assert len(floors) == 3
+    assert len(floors) == 4
+    values = floor_scores(PAIRS, LABELS, PAIRS[:3], regression=True)
+    assert set(values) == set(floors) - {"floor: prevalence", "floor: all positive"} | {
+        "floor: mean"
+    }
     for name, scores in floors.items():
         assert name.startswith(PREFIX) and scores.shape == (3,) and scores.dtype == np.float64
 
@@ -76,13 +80,13 @@ def test_a_source_without_labels_is_refused():
         floor_scores(PAIRS, np.full(4, np.nan), PAIRS)
 
 
-def test_degree_prior_is_the_smoothed_rate_of_the_molecules():
+def test_molecule_means_are_smoothed():
     known = np.array([[0, 1], [0, 2], [3, 1]])
     labels = np.array([1.0, 1.0, np.nan])
     # Molecule 0 has two positives, 1 and 2 one each, 3 none known; the prevalence is 1.
-    scores = target_degree_prior(known, labels, np.array([[0, 3], [3, 3]]))
+    scores = molecule_means(known, labels, np.array([[0, 3], [3, 3]]))
     assert scores.tolist() == [1.0, 1.0]
-    scores = target_degree_prior(known, np.array([1.0, 0.0, 1.0]), np.array([[0, 1], [2, 4]]))
+    scores = molecule_means(known, np.array([1.0, 0.0, 1.0]), np.array([[0, 1], [2, 4]]))
     base = 2 / 3
     expected = [((1 + base) / 3 + (2 + base) / 3) / 2, ((0 + base) / 2 + base) / 2]
     np.testing.assert_allclose(scores, expected)
