@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from molrel.chem.features import FeatureConfig
@@ -120,6 +120,16 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
     def control(**fields: Any) -> Entrant:
         return Entrant("control", replace(full, **fields))
 
+    def weighted(**factors: float) -> LossWeights:
+        """The weights of the full method times factors, by the beginning of their names."""
+        scaled = {
+            name: value * factor
+            for name, value in asdict(weights).items()
+            for start, factor in factors.items()
+            if name.startswith(start)
+        }
+        return replace(weights, **scaled)
+
     return {
         "floor: prevalence": Entrant("floor"),
         "floor: all positive": Entrant("floor"),
@@ -165,6 +175,14 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "DisTrans - guidance": control(weights=replace(weights, guidance=0.0)),
         "DisTrans - picture": control(branches="graph"),
         "DisTrans - graph": control(branches="picture"),
+        "DisTrans, weak adversaries": control(weights=weighted(adversarial=0.1)),
+        "DisTrans, strong adversaries": control(weights=weighted(adversarial=10.0)),
+        "DisTrans - pair adversary": control(weights=replace(weights, adversarial_pair=0.0)),
+        "DisTrans, adaptation in the second half": control(warmup=0.5),
+        "DisTrans, wide discriminators": control(discriminator_width=4 * width),
+        "DisTrans, strong guidance": control(weights=weighted(prototype=5.0, guidance=5.0)),
+        "DisTrans, strong agreement": control(weights=weighted(agreement=10.0)),
+        "DisTrans + entropy": control(weights=replace(weights, entropy=0.1)),
         "DisTrans, permuted groups": control(permute_groups=True),
         "DisTrans, random fragments": control(random_fragments=True),
     }
