@@ -123,7 +123,7 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
     def weighted(**factors: float) -> LossWeights:
         """The weights of the full method times factors, by the beginning of their names."""
         scaled = {
-            name: value * factor
+            name: round(value * factor, 6)
             for name, value in asdict(weights).items()
             for start, factor in factors.items()
             if name.startswith(start)
