@@ -239,10 +239,8 @@ def _score_dataset(
     examples = other.examples.take(np.flatnonzero(~met))
     if not len(examples):
         raise InputError("every example of it belongs to the run's own source", path=address)
-    present = examples.molecules()
-    position = np.zeros(len(other.molecules), np.int32)
-    position[present] = np.arange(len(present))
-    scores = run.score([other.molecules[m] for m in present], examples.relabel(position))
+    compact, present = examples.compact()
+    scores = run.score([other.molecules[m] for m in present], compact)
 
     def frame(part: Examples, split: str, columns: np.ndarray) -> pd.DataFrame:
         ids, _ = side_ids(part, np.array(other.molecules, dtype=object))

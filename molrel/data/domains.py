@@ -47,14 +47,9 @@ def scaffold_clusters(
     inside = in_a[cluster] ^ np.bool_(domain != "a")
     ends = np.stack([inside[side.ids] for side in dataset.examples.sides])
     part = dataset.take(np.flatnonzero(ends.all(axis=0)))
-    present = part.examples.molecules()
-    position = np.zeros(len(dataset.molecules), np.int32)
-    position[present] = np.arange(len(present))
-    return replace(
-        part,
-        molecules=tuple(dataset.molecules[m] for m in present),
-        examples=part.examples.relabel(position),
-    )
+    examples, present = part.examples.compact()
+    molecules = tuple(dataset.molecules[m] for m in present)
+    return replace(part, molecules=molecules, examples=examples)
 
 
 def _clusters(molecules: tuple[str, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,6 +45,24 @@ def _in_folder(read: Callable[[Path, int], Dataset], folder: str) -> Reader:
     return lambda data, domain, max_atoms: read(data / folder, max_atoms)
 
 
+_ZHANGDDI: Mapping[str, str] = {
+    "ddi/zhangddi/drugs.csv.gz": (
+        "856006a4b510661ed79282ae5d90b5f3531e3b8f803fa0ad9c288d0c38e74000"
+    ),
+    "ddi/zhangddi/pairs.csv.gz": (
+        "592f63b5e0cbf0b839a9349b67d7fef5803ccb706843e94166fa7cb5579cf7ff"
+    ),
+}
+
+_DDINTER2: Mapping[str, str] = {
+    "ddi/ddinter2/drugs.csv.gz": (
+        "5a60ad8c36b42c5d51239ac7482457ded2bdd92e694d7884dfb90ba3bab5d490"
+    ),
+    "ddi/ddinter2/pairs.csv.gz": (
+        "ffc21f60e23f500bd71d4081ec14df26d72ddc4049ceb8bc77bbaa5301970603"
+    ),
+}
+
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -88,14 +106,7 @@ ENTRIES: dict[str, Entry] = {
             citation="Zhang et al., BMC Bioinformatics 18:18 (2017); SMILES: MIRACLE, Wang et "
             "al., WWW 2021, and chemicalx (github.com/zw9977129/drug-drug-interaction, "
             "github.com/isjakewong/MIRACLE, github.com/AstraZeneca/chemicalx)",
-            files={
-                "ddi/zhangddi/drugs.csv.gz": (
-                    "856006a4b510661ed79282ae5d90b5f3531e3b8f803fa0ad9c288d0c38e74000"
-                ),
-                "ddi/zhangddi/pairs.csv.gz": (
-                    "592f63b5e0cbf0b839a9349b67d7fef5803ccb706843e94166fa7cb5579cf7ff"
-                ),
-            },
+            files=_ZHANGDDI,
             reader=_in_folder(named.read_zhangddi, "ddi/zhangddi"),
             note=named.ZHANGDDI_NOTE,
         ),
@@ -127,14 +138,7 @@ ENTRIES: dict[str, Entry] = {
             citation="Xiong et al., Nucleic Acids Res. 50:D1200 (2022); Tian et al., Nucleic "
             "Acids Res. 53:D1356 (2025) (ddinter2.scbdd.com, "
             "github.com/hitesh19426/ddinter-main, github.com/vens8/ddinter)",
-            files={
-                "ddi/ddinter2/drugs.csv.gz": (
-                    "5a60ad8c36b42c5d51239ac7482457ded2bdd92e694d7884dfb90ba3bab5d490"
-                ),
-                "ddi/ddinter2/pairs.csv.gz": (
-                    "ffc21f60e23f500bd71d4081ec14df26d72ddc4049ceb8bc77bbaa5301970603"
-                ),
-            },
+            files=_DDINTER2,
             reader=_in_folder(named.read_ddinter2, "ddi/ddinter2"),
             note=named.DDINTER2_NOTE,
         ),
@@ -145,14 +149,7 @@ ENTRIES: dict[str, Entry] = {
             columns=("drug_a", "drug_b"),
             licence="CC BY-NC-SA 4.0 (DDInter); drug vocabulary CC0 (DrugBank)",
             citation="as ddinter2; domains are ATC classes",
-            files={
-                "ddi/ddinter2/drugs.csv.gz": (
-                    "5a60ad8c36b42c5d51239ac7482457ded2bdd92e694d7884dfb90ba3bab5d490"
-                ),
-                "ddi/ddinter2/pairs.csv.gz": (
-                    "ffc21f60e23f500bd71d4081ec14df26d72ddc4049ceb8bc77bbaa5301970603"
-                ),
-            },
+            files=_DDINTER2,
             reader=lambda data, domain, max_atoms: named.read_ddinter2_class(
                 data / "ddi/ddinter2", domain, max_atoms
             ),
@@ -165,14 +162,7 @@ ENTRIES: dict[str, Entry] = {
             columns=("drug_a", "drug_b"),
             licence="not stated by its sources",
             citation="as zhangddi; domains are clusters of scaffolds",
-            files={
-                "ddi/zhangddi/drugs.csv.gz": (
-                    "856006a4b510661ed79282ae5d90b5f3531e3b8f803fa0ad9c288d0c38e74000"
-                ),
-                "ddi/zhangddi/pairs.csv.gz": (
-                    "592f63b5e0cbf0b839a9349b67d7fef5803ccb706843e94166fa7cb5579cf7ff"
-                ),
-            },
+            files=_ZHANGDDI,
             reader=lambda data, domain, max_atoms: named.read_zhangddi_cluster(
                 data / "ddi/zhangddi", domain, max_atoms
             ),

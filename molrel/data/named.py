@@ -51,7 +51,7 @@ def read_zhangddi(folder: Path, max_atoms: int = 100) -> Dataset:
     path = folder / "pairs.csv.gz"
     pairs = read_frame(path, ["drug_a", "drug_b", "label"])
     labels = np.asarray(pairs["label"] == "1", np.float32)
-    return _by_molecule("zhangddi", folder, pairs, labels, max_atoms, ZHANGDDI_NOTE)
+    return _by_molecule("zhangddi", path, pairs, labels, max_atoms, ZHANGDDI_NOTE)
 
 
 def read_chchminer(folder: Path, max_atoms: int = 100) -> Dataset:
@@ -68,7 +68,7 @@ def read_chchminer(folder: Path, max_atoms: int = 100) -> Dataset:
     pairs = read_frame(path, ["drug_a", "drug_b", "label"])
     pairs = pairs.loc[pairs["label"] == "1", ["drug_a", "drug_b"]]
     labels = np.ones(len(pairs), np.float32)
-    return _by_molecule("chchminer", folder, pairs, labels, max_atoms, CHCHMINER_NOTE)
+    return _by_molecule("chchminer", path, pairs, labels, max_atoms, CHCHMINER_NOTE)
 
 
 def read_ddinter2(folder: Path, max_atoms: int = 100) -> Dataset:
@@ -82,7 +82,7 @@ def read_ddinter2(folder: Path, max_atoms: int = 100) -> Dataset:
     path = folder / "pairs.csv.gz"
     pairs = read_frame(path, ["drug_a", "drug_b", "level", "both_smiles"])
     labels = np.ones(len(pairs), np.float32)
-    return _by_molecule("ddinter2", folder, pairs, labels, max_atoms, DDINTER2_NOTE)
+    return _by_molecule("ddinter2", path, pairs, labels, max_atoms, DDINTER2_NOTE)
 
 
 def read_ddinter2_class(folder: Path, domain: str, max_atoms: int = 100) -> Dataset:
@@ -109,7 +109,7 @@ def read_ddinter2_class(folder: Path, domain: str, max_atoms: int = 100) -> Data
     pairs = pairs.loc[inside]
     labels = np.ones(len(pairs), np.float32)
     note = f"{DDINTER2_NOTE} Drugs of ATC class {domain} with one another and with unclassed drugs."
-    return _by_molecule(f"ddinter2_atc/{domain}", folder, pairs, labels, max_atoms, note)
+    return _by_molecule(f"ddinter2_atc/{domain}", path, pairs, labels, max_atoms, note)
 
 
 def read_zhangddi_cluster(folder: Path, domain: str, max_atoms: int = 100) -> Dataset:
@@ -140,23 +140,9 @@ def read_ddibench(folder: Path, domain: str, max_atoms: int = 100) -> Dataset:
     path = folder / "cluster.csv.gz"
     pairs = read_frame(path, ["drug_a", "drug_b", "type", "split"])
     pairs = pairs.loc[pairs["split"].str.startswith(domain)]
-    drugs = read_frame(folder / "drugs.csv.gz", ["drug_id", "smiles"])
-    parsed = parse_cells(drugs["smiles"].to_numpy(object), max_atoms)
-    listed = pd.Index(drugs["drug_id"])
-    entries = np.stack(
-        [listed.get_indexer(np.asarray(pairs[c], object)) for c in ("drug_a", "drug_b")], axis=1
-    )
-    ids = np.where(entries >= 0, parsed.ids[entries], -1)
-    keep = (ids >= 0).all(axis=1)
-    present, compact = np.unique(ids[keep], return_inverse=True)
-    return Dataset(
-        name=f"ddibench/{domain}",
-        task=INTERACTION_TYPE,
-        molecules=tuple(parsed.molecules[m] for m in present),
-        examples=Examples.pairs(compact.reshape(-1, 2), pairs["type"].to_numpy(np.float32)[keep]),
-        rows=pairs.index.to_numpy(np.int64)[keep],
-        rejected=_rejected_drugs(folder / "drugs.csv.gz", drugs, parsed.reasons, entries),
-        note=DDIBENCH_NOTE,
+    labels = pairs["type"].to_numpy(np.float32)
+    return _by_molecule(
+        f"ddibench/{domain}", path, pairs, labels, max_atoms, DDIBENCH_NOTE, task=INTERACTION_TYPE
     )
 
 
@@ -175,14 +161,20 @@ def _classes(pairs: pd.DataFrame) -> dict[str, str]:
 
 def _by_molecule(
     name: str,
-    folder: Path,
+    path: Path,
     pairs: pd.DataFrame,
     labels: np.ndarray,
     max_atoms: int,
     note: str,
+    task: Task = INTERACTION,
 ) -> Dataset:
-    """Joins pairs of entries with the entries' molecules; first of repeated pairs stays."""
-    drugs = read_frame(folder / "drugs.csv.gz", ["drug_id", "smiles"])
+    """Joins the pairs of a file with the molecules of drugs.csv.gz beside it.
+
+    Of the repeated pairs of a symmetric task the first stays, and pairs of a molecule with
+    itself are left out.
+    """
+    listing = path.with_name("drugs.csv.gz")
+    drugs = read_frame(listing, ["drug_id", "smiles"])
     parsed = parse_cells(drugs["smiles"].to_numpy(object), max_atoms)
     listed = pd.Index(drugs["drug_id"])
     entries = np.stack(
@@ -192,24 +184,26 @@ def _by_molecule(
     if unknown.any():
         raise InputError(
             "a drug of this pair is not in drugs.csv.gz",
-            path=folder / "pairs.csv.gz",
+            path=path,
             row=int(pairs.index[unknown.argmax()]),
             remedy="Get both files from the same source",
         )
     ids = parsed.ids[entries]
     low, high = ids.min(axis=1), ids.max(axis=1)
-    usable = np.flatnonzero((low >= 0) & (low < high))
-    code = low[usable].astype(np.int64) * len(parsed.molecules) + high[usable]
-    _, first = np.unique(code, return_index=True)
-    keep = usable[np.sort(first)]
-    present, compact = np.unique(ids[keep], return_inverse=True)
+    keep = np.flatnonzero(low >= 0)
+    if task.symmetric:
+        keep = keep[low[keep] < high[keep]]
+        code = low[keep].astype(np.int64) * len(parsed.molecules) + high[keep]
+        _, first = np.unique(code, return_index=True)
+        keep = keep[np.sort(first)]
+    examples, present = Examples.pairs(ids[keep], labels[keep]).compact()
     return Dataset(
         name=name,
-        task=INTERACTION,
+        task=task,
         molecules=tuple(parsed.molecules[m] for m in present),
-        examples=Examples.pairs(compact.reshape(-1, 2), labels[keep]),
+        examples=examples,
         rows=pairs.index.to_numpy(np.int64)[keep],
-        rejected=_rejected_drugs(folder / "drugs.csv.gz", drugs, parsed.reasons, entries),
+        rejected=_rejected_drugs(listing, drugs, parsed.reasons, entries),
         note=note,
     )
 

@@ -101,6 +101,17 @@ class Examples:
             sides=tuple(Bag(mapping[s.ids], s.offsets) for s in self.sides)
         )
 
+    def compact(self) -> tuple[Examples, np.ndarray]:
+        """The same examples over only the molecules that they hold.
+
+        Returns:
+          (examples with ids 0, 1, ..., ``molecules()``: the id that each had).
+        """
+        present = self.molecules()
+        position = np.zeros(int(present.max(initial=-1)) + 1, np.int32)
+        position[present] = np.arange(len(present))
+        return self.relabel(position), present
+
     def molecules(self) -> np.ndarray:
         """int32, sorted unique molecule ids that occur on any side."""
         return np.unique(np.concatenate([s.ids for s in self.sides]))
