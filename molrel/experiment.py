@@ -19,6 +19,7 @@ import scipy.special
 
 from molrel.config import Experiment, check, to_json, with_options
 from molrel.data.batches import Sampler, concatenate
+from molrel.data.catalog import describe
 from molrel.data.read import write_rejected
 from molrel.data.splits import bag_ids
 from molrel.data.types import Examples
@@ -28,7 +29,7 @@ from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, fit_classical
 from molrel.methods.method import Method
-from molrel.prepare import Prepared, prepare
+from molrel.prepare import Prepared, is_file, prepare
 from molrel.reporting import predictions_of, report_run
 from molrel.train.checkpoint import first_line
 from molrel.train.loop import Validate, make_optimiser, train
@@ -172,18 +173,19 @@ def run(
     if config.data.target is None and config.method.adapts:
         print("No target domain: the adaptation terms are switched off.")
         config = replace(config, method=config.method.source_only())
+    source = config.data.source
+    if not is_file(source) and describe(source).task.kind == "multiclass":
+        raise InputError(
+            "a run cannot report on more than two classes",
+            path=source,
+            remedy="benchmarks/cross_domain.py can",
+        )
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for other in compare:
         predictions_of(other)
     _claim(config, folder, resume)
     prepared = prepare(config, needs=config.method.needs, cache=cache)
-    if prepared.task.kind == "multiclass":
-        raise InputError(
-            "a run cannot report on classes of more than two kinds",
-            path=config.data.source,
-            remedy="benchmarks/cross_domain.py can",
-        )
     method = transform(make_method(config, prepared))
     with writing(folder / "rejected.csv"):
         write_rejected(folder / "rejected.csv", prepared.rejected)

@@ -119,17 +119,16 @@ def train(
         return step_batches(sampler, sizes, budget, seeds=seeds, step=step, n_devices=n_devices)
 
     run = _fresh_run(program, table, batches(0)[0], seeds, options, n_devices)
-    log = checkpoints = None
+    done, files = 0, None
     if folder is not None:
-        log = MetricsLog(folder / "metrics.jsonl", seeds)
-        checkpoints = Checkpoints(folder / "checkpoints")
-
-    # ---- resume: this run's newest checkpoint, or from scratch --------------------------
-    done = 0
-    if resume and checkpoints is not None and checkpoints.latest() is not None:
-        done = checkpoints.latest() or 0
-        run = checkpoints.restore(run)
-    if log is not None:
+        log, checkpoints = files = (
+            MetricsLog(folder / "metrics.jsonl", seeds),
+            Checkpoints(folder / "checkpoints"),
+        )
+        # ---- resume: this run's newest checkpoint, or from scratch ----------------------
+        latest = checkpoints.latest() if resume else None
+        if latest is not None:
+            done, run = latest, checkpoints.restore(run)
         log.truncate(done)
 
     # ---- loop ---------------------------------------------------------------------------
@@ -162,16 +161,15 @@ def train(
         _check_parameters(plain, step, seeds)
         validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
         run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
-        if log is not None and checkpoints is not None:
+        if files is not None:
+            log, checkpoints = files
             log.write(step + 1, last, validations)
             checkpoints.save(step + 1, run)
             release_free_memory()
-        if folder is not None:
             _tell(bar, step + 1, config.steps, last, validations)
     bar.close()
-    if log is not None and checkpoints is not None:
-        checkpoints.close()
-        log.close()
+    for file in files or ():
+        file.close()
     seconds = time.perf_counter() - started
     steady = max(1, config.steps - first - 1)
     return run, {
