@@ -209,8 +209,8 @@ def prediction_entropy(
 ) -> Float[Array, ""]:
     """Weighted mean entropy of the predictions of a classifier, mean over multilabel tasks.
 
-    Entropy minimisation: Grandvalet & Bengio, NeurIPS 2004. ``supervised.entropy`` is the same
-    for binary tasks.
+    Entropy minimisation: Grandvalet & Bengio, NeurIPS 2004. A sum of terms of one sign, so it
+    keeps its relative precision where the prediction is confident.
 
     Args:
       kind: of the task: binary, multilabel or multiclass.

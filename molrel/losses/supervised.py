@@ -150,34 +150,6 @@ def squared_error(
     return masked_mean(jnp.square(predictions - labels), weights, axis_name)
 
 
-def entropy(
-    *, logits: Float[Array, "n t"], mask: Bool[Array, " n"], axis_name: str | None = None
-) -> Float[Array, ""]:
-    """Mean entropy of the predicted Bernoulli distributions, for unlabelled target examples.
-
-    H(l) = s(l) log(1 + e^-l) + s(-l) log(1 + e^l), a sum of positive terms, so that it keeps
-    its relative precision where the prediction is confident (l s(l) cancels there).
-
-    Args:
-      logits: N examples, T tasks.
-      mask: False for padding examples.
-      axis_name: name of the device axis, or None on a single device.
-
-    Returns:
-      Scalar share of the mean over the real examples and all tasks, in nats, within
-      [0, log 2] once summed over devices; 0 when every example is masked.
-
-    Raises:
-      ValueError, TypeError: shapes or dtypes are not the above.
-    """
-    check(logits=(logits, "float N T"), mask=(mask, "bool N"))
-    real = jnp.broadcast_to(mask[:, None], logits.shape)
-    logits = jnp.where(real, widen(logits), 0.0)
-    values = jax.nn.sigmoid(logits) * jax.nn.softplus(-logits)
-    values += jax.nn.sigmoid(-logits) * jax.nn.softplus(logits)
-    return masked_mean(values, real, axis_name)
-
-
 def _known(
     name: str, outputs: Array, labels: Array, mask: Array, weight: Array
 ) -> tuple[Array, Array, Array]:

@@ -28,7 +28,8 @@ import numpy as np
 from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
-from molrel.losses import adversarial, alignment, supervised
+from molrel.errors import InputError
+from molrel.losses import adversarial, alignment, matching
 from molrel.methods.method import (
     Batch,
     Method,
@@ -96,7 +97,16 @@ class DisTransConfig(TwoViewConfig):
         n_outputs: int = 1,
         symmetric: bool = True,
     ) -> Method:
-        """See ``MethodConfig``."""
+        """See ``MethodConfig``.
+
+        Raises:
+          InputError: predictions of a regression have no entropy.
+        """
+        if kind == "regression" and active(self.weights.entropy):
+            raise InputError(
+                "the entropy of predictions is not defined for a regression",
+                remedy="Set method.weights.entropy to 0",
+            )
         return distrans(self, knowledge, kind=kind, n_outputs=n_outputs, symmetric=symmetric)
 
 
@@ -200,8 +210,8 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
         terms |= found
         total += rho * (w.prototype * found["prototype"] + w.guidance * found["guidance"])
     if active(w.entropy):
-        terms["entropy"] = supervised.entropy(
-            logits=logits, mask=batch.in_domain(1) > 0, axis_name=axis_name
+        terms["entropy"] = matching.prediction_entropy(
+            kind=kind, logits=logits, weight=batch.in_domain(1), axis_name=axis_name
         )
         total += rho * w.entropy * terms["entropy"]
     return total, (state, terms)

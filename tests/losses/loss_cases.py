@@ -163,15 +163,6 @@ def all_cases(n: int = 12, seed: int = 0) -> list[Case]:
             {"labels": np.nan},
         ),
         Case(
-            "entropy",
-            supervised.entropy,
-            {"logits": outputs, "mask": real},
-            ("logits",),
-            {"logits": np.nan, "mask": False},
-            {"mask": False},
-            at_zero=float(np.log(2)),
-        ),
-        Case(
             "domain_cross_entropy",
             adversarial.domain_cross_entropy,
             domain_rows,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from loss_cases import unit
 
-from molrel.losses import matching, supervised
+from molrel.losses import matching
 
 KINDS = ("binary", "multilabel", "multiclass")
 
@@ -299,13 +299,25 @@ def test_entropy_against_numpy(kind):
         kind=kind, logits=jnp.asarray(logits), weight=jnp.asarray(weight)
     )
     assert value == pytest.approx(expected, rel=1e-12)
-    if kind != "multiclass":
-        real = jnp.asarray(weight) > 0
-        value = matching.prediction_entropy(
-            kind=kind, logits=jnp.asarray(logits), weight=real.astype(float)
-        )
-        same = supervised.entropy(logits=jnp.asarray(logits), mask=real)
-        assert value == pytest.approx(float(same), rel=1e-12)
+
+
+def test_entropy_by_hand():
+    # A fair coin, and one of probability 3/4; the third example does not count.
+    value = matching.prediction_entropy(
+        kind="binary",
+        logits=jnp.array([[0.0], [jnp.log(3.0)], [9.0]]),
+        weight=jnp.array([1.0, 1.0, 0.0]),
+    )
+    quarter = 0.75 * np.log(4 / 3) + 0.25 * np.log(4)
+    assert value == pytest.approx((np.log(2) + quarter) / 2, abs=1e-14)
+
+
+def test_entropy_of_confident_predictions_is_exact_in_float32():
+    found = matching.prediction_entropy(
+        kind="binary", logits=jnp.array([[20.0]], jnp.float32), weight=jnp.ones(1, jnp.float32)
+    )
+    # (20 + 1) e^-20 to first order; softplus(l) - l s(l) would give 0 in float32
+    assert found == pytest.approx(21 * np.exp(-20), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,6 @@ import pytest
 
 from molrel.losses.supervised import (
     binary_cross_entropy,
-    entropy,
     masked_mean,
     softmax_cross_entropy,
     squared_error,
@@ -93,15 +92,6 @@ def test_missing_labels_get_no_gradient_where_labels_come_from_a_teacher():
     np.testing.assert_array_equal(jax.grad(loss)(jnp.array([[3.0, jnp.nan]])), [[4.0, 0.0]])
 
 
-def test_entropy_by_hand():
-    # a fair coin, and one of probability 3/4; the third example is masked
-    value = entropy(
-        logits=jnp.array([[0.0], [jnp.log(3.0)], [9.0]]), mask=jnp.array([True, True, False])
-    )
-    quarter = 0.75 * np.log(4 / 3) + 0.25 * np.log(4)
-    assert value == pytest.approx((np.log(2) + quarter) / 2, abs=1e-14)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_against_a_loop(seed):
     arrays = problem(seed)
@@ -119,20 +109,12 @@ def test_against_a_loop(seed):
     expected = loop(arrays, lambda p, y: (p - y) ** 2)
     assert squared_error(predictions=outputs, **rest) == pytest.approx(expected, rel=1e-12)
 
-    probability = 1 / (1 + np.exp(-arrays["outputs"][arrays["mask"]]))
-    expected = np.mean([bernoulli(np.log(p / (1 - p)), p) for p in probability.ravel()])
-    value = entropy(logits=outputs, mask=jnp.asarray(arrays["mask"]))
-    assert value == pytest.approx(expected, rel=1e-12)
-
 
 def test_large_logits_stay_exact_in_float32():
     arguments: dict[str, Any] = {"mask": jnp.array([True]), "weight": jnp.ones(1, jnp.float32)}
     logits = jnp.array([[90.0]], jnp.float32)
     wrong = binary_cross_entropy(logits=logits, labels=jnp.zeros((1, 1), jnp.float32), **arguments)
     assert wrong == 90.0
-    confident = entropy(logits=jnp.array([[20.0]], jnp.float32), mask=arguments["mask"])
-    # (20 + 1) e^-20 to first order; softplus(l) - l s(l) would give 0 in float32
-    assert confident == pytest.approx(21 * np.exp(-20), rel=1e-5)
 
 
 def test_weights_may_be_integers_or_booleans():

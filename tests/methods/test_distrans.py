@@ -9,6 +9,7 @@ import pytest
 from problem import CONFIG, make_problem
 
 from molrel.data.batches import step_batches
+from molrel.errors import InputError
 from molrel.methods.distrans import LossWeights
 from molrel.methods.method import gather_batch
 from molrel.train.step import unstack
@@ -113,6 +114,13 @@ def test_every_weighted_term_is_logged(setting, loss):
     batch, variables = setting
     _, (_, terms) = loss(variables.params, variables.state, batch, jax.random.key(1), 1.0)
     assert {"supervised", *LossWeights.__dataclass_fields__} <= set(terms)
+
+
+def test_a_regression_has_no_entropy():
+    config = replace(CONFIG, weights=LossWeights(entropy=0.1))
+    assert config.build(None, kind="multiclass", n_outputs=3).target
+    with pytest.raises(InputError, match="not defined for a regression"):
+        config.build(None, kind="regression")
 
 
 def test_source_only_reads_no_target(setting):
