@@ -44,7 +44,7 @@ from molrel.reporting import side_ids  # noqa: E402
 from molrel.train.step import resolve_seeds_mode  # noqa: E402
 
 # Numbers that the program is built around, and so cannot be arrays in it.
-STRUCTURAL = ("warmup", "dropout")
+STRUCTURAL = ("warmup", "dropout", "prototype_decay")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ def parse_option(text: str, config: Experiment) -> Option:
         values.append(float(value) if number else value)
     if not values:
         raise InputError(f"{text!r} gives no value", remedy="Write field.name=value,value")
-    array = isinstance(section, float) and name.split(".")[-1] not in STRUCTURAL
+    first, *_, last = name.split(".")
+    array = isinstance(section, float) and first in ("method", "optimiser")
+    array = array and last not in STRUCTURAL
     return Option(name, tuple(values), array)
 
 
@@ -111,7 +113,17 @@ def train_grid(
 def ablate(
     base: Experiment, options: Sequence[Option], replicates: int
 ) -> tuple[list[dict[str, Any]], str]:
-    """Rows of the table, and a sentence on the time."""
+    """Rows of the table, and a sentence on the time.
+
+    Raises:
+      InputError: an option changes the examples, of which paired differences are taken.
+    """
+    for option in options:
+        if option.name.startswith("data."):
+            raise InputError(
+                f"{option.name!r} changes the examples, and differences are paired",
+                remedy="Set it for the whole table, with --set",
+            )
     outer = grid([o for o in options if not o.array])
     inner = grid([o for o in options if o.array])
     prepared = prepare(base, needs=base.method.needs)
@@ -123,9 +135,13 @@ def ablate(
     main, other = ("rmse", "r2") if regression else ("auroc", "ap")
     rows, spent, separate = [], 0.0, 0.0
     reference: np.ndarray | None = None
-    for number, shape in enumerate(outer):
-        config = check(with_options(base, shape))
-        if number and config.method.needs != base.method.needs:
+    # What the program is built for: a term that is off in it could not be on at any point.
+    largest = {o.name: max(o.values) for o in options if o.array}
+    made_for = base.features, base.method.needs
+    for shape in outer:
+        config = check(with_options(base, shape | largest))
+        if made_for != (config.features, config.method.needs):
+            made_for = config.features, config.method.needs
             prepared = prepare(config, needs=config.method.needs)
         scores, seconds = train_grid(config, prepared, inner, examples)
         spent += seconds

@@ -31,7 +31,7 @@ from molrel.config import to_json, with_options
 from molrel.data.catalog import describe
 from molrel.data.splits import bag_ids, random_split
 from molrel.data.types import Examples
-from molrel.errors import InputError
+from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
 from molrel.experiment import (
     environment,
@@ -44,7 +44,7 @@ from molrel.experiment import (
 )
 from molrel.memory import peak_memory_mb, reset_peak_memory
 from molrel.methods.classical import TUNED, fit_classical
-from molrel.prepare import Prepared, prepare
+from molrel.prepare import Prepared, label_scale, prepare
 from molrel.reporting import side_ids
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
@@ -250,7 +250,7 @@ def stage_values(stage: Stage) -> dict[str, Any]:
 
 
 def run_job(stage: Stage, job: Job) -> None:
-    """Computes the missing cells of a job and writes each as soon as it is there."""
+    """Computes the missing cells of a job, all seeds together, and writes them."""
     entrant = job.entrant
     if entrant.method is not None:
         results = train_seeds(stage, job)
@@ -287,7 +287,7 @@ def floor_of(stage: Stage, name: str) -> dict[str, np.ndarray]:
         else:
             found = floors(reference, examples, stage.kind, prepared.task.n_outputs)
             if name not in found:
-                raise InputError(f"{name!r} is no floor of a {stage.kind}")
+                raise NotDefined(f"{name!r} is no floor of a {stage.kind}")
             scores[part] = found[name]
     return scores
 
@@ -364,14 +364,14 @@ def train_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray]
         return train_on(stage, job, stage.prepared, stage.parts)
     # The ceiling: each half of the target is scored by what was trained on the other.
     results: dict[int, tuple[dict[str, np.ndarray], dict]] = {}
-    for fold in (0, 1):
+    for fold, trials in enumerate(("trials", "trials_other_half")):
         prepared = swap_domains(stage, fold)
-        found = train_on(stage, job, prepared, stage.parts)
+        found = train_on(stage, job, prepared, stage.parts, trials)
         here = stage.folds[stage.target_index] == fold
         for seed, (scores, about) in found.items():
-            if seed not in results:
-                results[seed] = ({k: v.copy() for k, v in scores.items()}, about)
-            results[seed][0]["target"][here] = scores["target"][here]
+            kept = results.setdefault(seed, ({k: v.copy() for k, v in scores.items()}, about))
+            kept[0]["target"][here] = scores["target"][here]
+            kept[1][trials] = about[trials]
     return results
 
 
@@ -383,17 +383,19 @@ def swap_domains(stage: Stage, fold: int) -> Prepared:
     half = half.replace(domain=np.zeros(len(half), np.int32))  # pyright: ignore
     split = random_split(half, (0.85, 0.15, 0.0), seed=1)
     train_part, valid = half.take(split.train), half.take(split.valid)
-    mean, scale = stage.prepared.label_mean, stage.prepared.label_scale
-    if stage.kind == "regression":
-        mean, scale = train_part.labels.mean(0), train_part.labels.std(0)
+    mean, scale = label_scale(train_part, stage.prepared.task)
     source = {"train": train_part, "valid": valid, "test": valid.take(np.zeros(0, int))}
     return replace(stage.prepared, source=source, target=None, label_mean=mean, label_scale=scale)
 
 
 def train_on(
-    stage: Stage, job: Job, prepared: Prepared, parts: dict[str, Examples]
+    stage: Stage,
+    job: Job,
+    prepared: Prepared,
+    parts: dict[str, Examples],
+    name: str = "trials",
 ) -> dict[int, tuple[dict[str, np.ndarray], dict]]:
-    """Trains the missing seeds and scores the parts."""
+    """Trains the missing seeds and scores the parts; the cells keep the trials as ``name``."""
     assert job.entrant.method is not None
     config = experiment(stage.preset, stage.setting, job.entrant.method)
     fit, score = make_fit(config, prepared)
@@ -401,24 +403,29 @@ def train_on(
     first, rest = min(job.paths), [seed for seed in job.missing if seed != min(job.paths)]
     trained: dict[int, Any] = {}
     if first in job.missing:
-        tried, values, cost = fit([first] * len(TRIALS), TRIALS)
-        trials = [
-            {"options": dict(t), "selection": float(v)} for t, v in zip(TRIALS, values, strict=True)
-        ]
+        trials, tried = [], []
+        for options in TRIALS:
+            model, selection = None, None
+            try:
+                (model,), (selection,), cost = fit([first], [options])
+                selection = float(selection)
+            except RunError as error:  # diverged: a trial that is never chosen
+                print(f"{stage.setting.name}: {job.name}, {options}: {error}", flush=True)
+            tried.append((model, selection))
+            trials.append({"options": dict(options), "selection": selection})
         chosen = best_trial(trials)
-        trained[first] = tried[chosen], float(values[chosen])
+        trained[first] = tried[chosen]
     else:
-        trials = json.loads(job.paths[first].read_text())["trials"]
+        trials = json.loads(job.paths[first].read_text())[name]
         chosen = best_trial(trials)
     if rest:
         more, values, cost = fit(rest, [TRIALS[chosen]] * len(rest))
         trained |= {s: (m, float(v)) for s, m, v in zip(rest, more, values, strict=True)}
     about = {
         "config": to_json(with_options(config, TRIALS[chosen])),
-        "trials": trials,
+        name: trials,
         "n_parameters": cost["n_parameters"],
-        "seconds_per_step": cost["seconds_per_step"] / (len(rest) or len(TRIALS)),
-        "compile_seconds": cost["compile_seconds"],
+        "seconds_per_step": cost["seconds_per_step"] / (len(rest) or 1),
     }
     results = {}
     for seed, ((params, state), selection) in trained.items():
@@ -429,8 +436,15 @@ def train_on(
 
 
 def best_trial(trials: Sequence[Mapping[str, Any]]) -> int:
-    """Index of the trial with the best source validation; one that failed never is."""
-    return int(np.argmax(np.nan_to_num([t["selection"] for t in trials], nan=-np.inf)))
+    """Index of the trial with the best source validation; one that diverged has None.
+
+    Raises:
+      RunError: all have.
+    """
+    values = [-np.inf if t["selection"] is None else t["selection"] for t in trials]
+    if np.isneginf(values).all():
+        raise RunError("no trial ended with finite parameters")
+    return int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
 
 
 def work(preset_name: str, setting: Setting, names: Sequence[str], seeds: Sequence[int], folder):
@@ -448,8 +462,10 @@ def work(preset_name: str, setting: Setting, names: Sequence[str], seeds: Sequen
         try:
             run_job(stage, job)
             outcome = f"{time.perf_counter() - started:.0f} s"
-        except InputError as error:  # not defined for this task
+        except NotDefined as error:  # for this task
             for seed in job.missing:
                 write_json(job.paths[seed], {"method": job.name, "undefined": str(error)})
             outcome = f"not defined: {error}"
+        except RunError as error:  # left missing; the other methods go on
+            outcome = f"failed: {error}"
         print(f"{setting.name}: {job.name}, {outcome}", flush=True)

@@ -80,9 +80,9 @@ def main() -> int:
 
 def run_missing(args: argparse.Namespace, preset: Preset) -> list[str]:
     """One process a setting, as many at once as there are cores; returns what failed."""
-    cores = sorted(os.sched_getaffinity(0))
-    n_workers = args.workers or (len(cores) if on_cpu() else 1)
-    pinned = on_cpu() and n_workers > 1
+    cores, cpu = sorted(os.sched_getaffinity(0)), on_cpu()
+    n_workers = args.workers or (len(cores) if cpu else 1)
+    pinned = cpu and n_workers > 1
     started, before = time.perf_counter(), missing(args, preset)
     todo = sum(before.values())
     print(f"{todo} cells to compute in {sum(n > 0 for n in before.values())} settings", flush=True)
@@ -129,10 +129,10 @@ def tell(done: int, left: int, seconds: float) -> None:
 
 
 def on_cpu() -> bool:
-    """Whether there is no accelerator to compute on."""
-    import jax
-
-    return jax.default_backend() == "cpu"
+    """Whether there is no accelerator; asked in a process whose memory of it is given back."""
+    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return found.stdout.strip() == "cpu"
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ TRIALS: tuple[Mapping[str, float], ...] = (
     {"optimiser.learning_rate": 3e-3},
 )
 CLASSICAL_TRIALS: dict[Learner, tuple[float, ...]] = {
-    "linear": (10.0, 100.0),
+    "linear": (1.0, 10.0),
     "forest": (1, 5),
     "boosting": (0.1, 0.3),
 }

@@ -180,8 +180,11 @@ def check(experiment: Experiment) -> Experiment:
             0 <= optimiser.learning_rate < math.inf,
             "a finite number that is not negative",
         ),
-        "optimiser.warmup": (optimiser.warmup, 0 <= optimiser.warmup <= 1, "from 0 to 1"),
+        "optimiser.warmup": (optimiser.warmup, 0 <= optimiser.warmup < 1, "from 0 to less than 1"),
+        "optimiser.clip": (optimiser.clip, optimiser.clip > 0, "greater than 0"),
     }
+    warmup = getattr(method, "warmup", 0.0)
+    rules["method.warmup"] = (warmup, 0 <= warmup < 1, "from 0 to less than 1")
     for name in ("width", "depth"):
         value = getattr(method, name, 1)
         rules[f"method.{name}"] = (value, value >= 1, "at least 1")

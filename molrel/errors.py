@@ -38,6 +38,10 @@ class InputError(ValueError):
         super().__init__(text + (f". {remedy}" if remedy else ""))
 
 
+class NotDefined(InputError):
+    """What is asked for does not exist for the task, as classes of a regression do not."""
+
+
 class RunError(RuntimeError):
     """The run itself failed (non-finite loss, full disk); the command line exits with code 1."""
 

@@ -32,7 +32,7 @@ from molrel.methods.method import Method
 from molrel.prepare import Prepared, is_file, prepare
 from molrel.reporting import predictions_of, report_run
 from molrel.train.checkpoint import first_line
-from molrel.train.loop import Validate, make_optimiser, train
+from molrel.train.loop import Validate, count_devices, make_optimiser, train
 from molrel.train.predict import make_predictor
 from molrel.train.step import Vary, compile_step, unstack
 
@@ -115,6 +115,7 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
         method,
         make_optimiser(config.optimiser, config.train.steps),
         steps=config.train.steps,
+        n_devices=count_devices(config.train.devices),
         mode=config.train.seeds_mode,
         vary=vary(config, prepared) if varied else None,
     )

@@ -253,6 +253,12 @@ def divide(data: DataConfig, *, max_atoms: int, domains: Domains | None = None) 
 
 def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> None:
     """Raises InputError where the source's labels leave nothing to learn or to select by."""
+    if data.balance and task.kind != "binary":
+        raise InputError(
+            f"data.balance re-draws negatives, of which a {task.kind} task has none",
+            path=data.source,
+            remedy="Set data.balance to False",
+        )
     for name in ("train", "valid"):
         known = parts[name].labels[~np.isnan(parts[name].labels)]
         if not len(known):

@@ -35,11 +35,6 @@ class DomainKnowledge:
         """Number of merged fragment types."""
         return int(self.discrepancy.type_map.max()) + 1
 
-    @property
-    def group_names(self) -> tuple[str, ...]:
-        """Names of the groups in use."""
-        return tuple(GROUP_NAMES[g] for g in self.groups)
-
 
 def carriers(features: Sequence[MoleculeFeatures], molecules: np.ndarray) -> np.ndarray:
     """int [85], number of the given molecules that have each functional group."""

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.errors import InputError
+from molrel.errors import NotDefined
 from molrel.losses import adversarial, matching
 from molrel.methods.method import (
     Batch,
@@ -81,7 +81,7 @@ class AdaptationConfig(TwoViewConfig):
         """See ``MethodConfig``.
 
         Raises:
-          InputError: the alignment needs classes and the task is a regression.
+          NotDefined: the alignment needs classes and the task is a regression.
         """
         size = self.size(n_outputs, symmetric)
         network = TwoViewNetwork(**size)
@@ -90,7 +90,7 @@ class AdaptationConfig(TwoViewConfig):
         if not self.adapts:
             return source_only_method(network, kind)
         if kind == "regression" and self.alignment in NEEDS_CLASSES:
-            raise InputError(
+            raise NotDefined(
                 f"the alignment {self.alignment!r} is not defined for a regression, which has "
                 "no class probabilities",
                 remedy="Choose dann, cdan, mk_mmd or coral",

@@ -28,7 +28,7 @@ import numpy as np
 from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
-from molrel.errors import InputError
+from molrel.errors import NotDefined
 from molrel.losses import adversarial, alignment, matching
 from molrel.methods.method import (
     Batch,
@@ -63,14 +63,15 @@ class DisTransConfig(TwoViewConfig):
 
     weights: LossWeights = field(default_factory=LossWeights)
     weighting: Weighting = "up"
-    """How the reversal depends on the discrepancy of a fragment's type (uniform = DANN)."""
+    """How the reversal depends on the discrepancy of a fragment's type (uniform = DANN); for the
+    control ``shuffled`` the discrepancies are dealt to the types anew, once for all seeds."""
     temperature: float = 0.1
     """Of the guidance and agreement losses."""
     prototype_decay: float = 0.95
     prototype_ready: int = 20
     """Updates before a prototype is used."""
     permute_groups: bool = False
-    """Control: the target's functional groups are taken for one another, by a permutation."""
+    """Control: each functional group of the target is taken for the one before it."""
     random_fragments: bool = False
     """Control: atoms are in random fragments of the sizes that BRICS gives."""
     bfloat16: bool = False
@@ -100,10 +101,10 @@ class DisTransConfig(TwoViewConfig):
         """See ``MethodConfig``.
 
         Raises:
-          InputError: predictions of a regression have no entropy.
+          NotDefined: predictions of a regression have no entropy.
         """
         if kind == "regression" and active(self.weights.entropy):
-            raise InputError(
+            raise NotDefined(
                 "the entropy of predictions is not defined for a regression",
                 remedy="Set method.weights.entropy to 0",
             )
@@ -117,7 +118,6 @@ def distrans(
     kind: str = "binary",
     n_outputs: int = 1,
     symmetric: bool = True,
-    seed: int = 0,
 ) -> Method:
     """Builds the method.
 
@@ -127,14 +127,13 @@ def distrans(
       kind: of the task; decides the supervised loss.
       n_outputs: logits of an example.
       symmetric: whether f(a, b) = f(b, a).
-      seed: of the ``shuffled`` weighting.
     """
     network = TwoViewNetwork(
         **config.size(n_outputs, symmetric),
         random_fragments=config.random_fragments,
         dtype=jnp.bfloat16 if config.bfloat16 else None,
     )
-    constants = _constants(config, knowledge, seed)
+    constants = _constants(config, knowledge)
     n_groups = len(constants["group_weight"])
     state = {
         "prototypes": np.zeros((2, n_groups, config.width), np.float32),
@@ -150,9 +149,7 @@ def distrans(
     return from_network(network, loss, target=config.adapts, state=state if n_groups else None)
 
 
-def _constants(
-    config: DisTransConfig, knowledge: DomainKnowledge | None, seed: int
-) -> dict[str, np.ndarray]:
+def _constants(config: DisTransConfig, knowledge: DomainKnowledge | None) -> dict[str, np.ndarray]:
     """kappa of each fragment type; of the functional groups: weight, which are nested, and what
     each is taken for in the target (itself, unless permuted)."""
     if knowledge is None:
@@ -162,10 +159,10 @@ def _constants(
             "exclude": np.zeros((0, 0), bool),
             "target_group": np.zeros(0, np.int32),
         }
-    kappa = reversal_weights(knowledge.discrepancy, config.weighting, seed=seed)
+    kappa = reversal_weights(knowledge.discrepancy, config.weighting)
     target_group = np.arange(len(knowledge.groups))
-    if config.permute_groups:
-        target_group = np.random.default_rng(seed).permutation(target_group)
+    if config.permute_groups:  # none stays in its place
+        target_group = np.roll(target_group, 1)
     return {
         "kappa": np.asarray(kappa, np.float32),
         "group_weight": knowledge.group_weight,

@@ -139,7 +139,7 @@ def train(
         unit="step",
     )
     pending: list[tuple[int, dict[str, jax.Array]]] = []
-    started, compile_seconds, first = time.perf_counter(), 0.0, done
+    started, compile_seconds, between, first = time.perf_counter(), 0.0, 0.0, done
     state = program.enter(run.train)
     for step in range(done, config.steps):
         for batch in batches(step):
@@ -154,6 +154,8 @@ def train(
             continue
 
         # ---- log, validate, keep the best, save -----------------------------------------
+        jax.block_until_ready(state)
+        paused = time.perf_counter()
         last = _check_finite(pending, sampler, seeds, molecules, folder)
         pending.clear()
         stacked = program.leave(state)
@@ -167,6 +169,7 @@ def train(
             checkpoints.save(step + 1, run)
             release_free_memory()
             _tell(bar, step + 1, config.steps, last, validations)
+        between += time.perf_counter() - paused
     bar.close()
     for file in files or ():
         file.close()
@@ -175,7 +178,7 @@ def train(
     return run, {
         "seconds": seconds,
         "compile_seconds": compile_seconds,
-        "seconds_per_step": (seconds - compile_seconds) / steady,
+        "seconds_per_step": (seconds - compile_seconds - between) / steady,
         "n_parameters": float(sum(x.size for x in jax.tree.leaves(run.train.params)) / len(seeds)),
     }
 

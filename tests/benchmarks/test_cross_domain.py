@@ -14,7 +14,7 @@ import pytest
 
 from molrel import experiment
 from molrel.data.types import Examples
-from molrel.errors import InputError
+from molrel.errors import InputError, RunError
 from molrel.train.settings import TrainConfig
 
 SCRIPT = Path(cells.__file__).with_name("cross_domain.py")
@@ -47,9 +47,11 @@ def test_target_labels_change_no_trained_parameter(stage, tmp_path, monkeypatch)
     trained = []
     monkeypatch.setattr(experiment, "train", remember(experiment.train, trained))
     found = [cells.train_seeds(s, job("DisTrans", tmp_path))[0] for s in (stage, other)]
-    assert len(trained) == 2
-    for a, b in zip(*trained, strict=True):
-        np.testing.assert_array_equal(a, b)
+    n_trials = len(cross_settings.TRIALS)
+    assert len(trained) == 2 * n_trials
+    for ours, others in zip(trained[:n_trials], trained[n_trials:], strict=True):
+        for a, b in zip(ours, others, strict=True):
+            np.testing.assert_array_equal(a, b)
     assert found[0][1]["trials"] == found[1][1]["trials"]
     for part, scores in found[0][0].items():
         np.testing.assert_array_equal(scores, found[1][0][part])
@@ -69,6 +71,27 @@ def remember(train, kept):
     return wrapped
 
 
+def test_a_trial_that_diverges_is_not_chosen(stage, tmp_path, monkeypatch):
+    def fit(seeds, options):
+        if options[0]["optimiser.learning_rate"] in diverging:
+            raise RunError("a loss is not finite")
+        cost = {"n_parameters": 1, "seconds_per_step": 0.0}
+        return [({}, {})] * len(seeds), np.full(len(seeds), 0.7), cost
+
+    def score(params, state, examples):
+        return np.zeros(len(examples))
+
+    monkeypatch.setattr(cells, "make_fit", lambda config, prepared: (fit, score))
+    rates = [t["optimiser.learning_rate"] for t in cross_settings.TRIALS]
+    diverging = rates[:1]
+    found = cells.train_seeds(stage, job("siamese GIN", tmp_path, seeds=(0, 1)))
+    assert [t["selection"] for t in found[1][1]["trials"]] == [None, 0.7]
+    diverging = rates
+    with pytest.raises(RunError, match="no trial"):
+        cells.train_seeds(stage, job("siamese GIN", tmp_path))
+
+
+@pytest.mark.slow
 def test_the_ceiling_does_read_them(stage, tmp_path):
     target = stage.prepared.target
     flipped = replace(

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 
 import jax
 import numpy as np
-import optax
 import pytest
 from cross_settings import entrants
 from problem import FEATURES, SOURCE, TARGET
@@ -19,6 +18,8 @@ from molrel.data.knowledge import domain_knowledge
 from molrel.data.table import build_table
 from molrel.data.types import Examples
 from molrel.nn.graph import gather
+from molrel.train.loop import make_optimiser
+from molrel.train.settings import OptimiserConfig
 from molrel.train.step import compile_step, stack, unstack
 
 RNG = np.random.default_rng(0)
@@ -28,6 +29,7 @@ ALL_PAIRS = np.stack(np.triu_indices(N, 1), axis=1)
 PAIRS = ALL_PAIRS[RNG.permutation(len(ALL_PAIRS))[:64]]
 LABELS = RNG.permutation(64) % 2
 STEPS = 250
+OPTIMISER = make_optimiser(OptimiserConfig(learning_rate=5e-3), STEPS)
 # Pictures and controls have tests of their own; without pictures this takes half the time.
 TRAINED = {
     name: replace(e.method, branches="graph") if hasattr(e.method, "branches") else e.method
@@ -107,7 +109,7 @@ def test_every_method_learns_64_pairs_and_ignores_order_and_padding(name, made):
     def batch(step: int):
         return step_batches(sampler, sizes, budget, seeds=(0,), step=step)[0]
 
-    program = compile_step(method, optax.adam(5e-3), steps=STEPS, mode="loop")
+    program = compile_step(method, OPTIMISER, steps=STEPS, mode="loop")
     state = program.init(np.int32(0), table, unstack(batch(0), 0))
     carried = program.enter(stack([state]))
     first = batch(0)

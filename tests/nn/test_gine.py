@@ -33,6 +33,7 @@ def loss(params, batch, path="slots"):
     return jnp.sum(z[: len(IDS)] ** 2) + jnp.sum(jnp.sin(u[: len(IDS)]))
 
 
+@pytest.mark.slow
 def test_more_padding_changes_neither_values_nor_gradients(params):
     tight, loose = make_batch(TABLE, IDS), make_batch(TABLE, IDS, spare=9)
     for a, b in zip(encode(params, tight), encode(params, loose)):

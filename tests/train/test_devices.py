@@ -12,7 +12,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.multidevice
-@pytest.mark.parametrize("case", ["ragged", "empty", "seeds"])
+@pytest.mark.parametrize(
+    "case", ["ragged", *(pytest.param(c, marks=pytest.mark.slow) for c in ("empty", "seeds"))]
+)
 def test_eight_devices_equal_one(case):
     done = subprocess.run(
         [sys.executable, str(HERE / "device_check.py"), case],

@@ -107,10 +107,7 @@ def test_target_labels_cannot_change_a_parameter():
 @pytest.mark.parametrize(
     ("weighting", "branches"),
     [
-        ("uniform", "graph"),
-        ("down", "graph"),
         ("signed", "graph"),
-        ("shuffled", "graph"),
         ("up", "picture"),
         ("up", "both"),
     ],
