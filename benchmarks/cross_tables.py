@@ -251,7 +251,12 @@ def write_tables(
     order = list(entrants(preset.width, preset.depth))
     panels = rank_panels(frame, order)
     present = [m for m in order if m in set(frame["method"])]
-    text = markdown(frame, present, panels, preset, command)
+    every = [
+        job for name in settings for job in jobs(preset, SETTINGS[name], methods, seeds, folder)
+    ]
+    missing = sum(len(job.missing) for job in every)
+    total = sum(len(job.paths) for job in every)
+    text = markdown(frame, present, panels, preset, command, f"{total - missing:,} of {total:,}")
     if panels:
         drawn = {title: (n, ranks, len(over)) for title, (n, ranks, over) in panels.items()}
         save_ranks(out.with_suffix(".png"), drawn)
@@ -293,11 +298,13 @@ def markdown(
     panels: Mapping[str, Any],
     preset: Preset,
     command: str,
+    progress: str,
 ) -> str:
-    """The tables as Markdown."""
+    """The tables as Markdown; ``progress`` says how many cells are there."""
     parts = [
         "# Cross-domain benchmark\n",
         f"`{command}`\n",
+        f"{progress} cells are computed. Gaps: not computed, or not defined for the task.\n",
         "Target domain; mean over seeds with 95 % intervals over molecules and seeds. No target "
         "label is read by training or selection, but for the ceiling and the target-degree "
         f"prior. Networks of width {preset.width}, depth {preset.depth}, pictures of "
