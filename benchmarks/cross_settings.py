@@ -256,6 +256,7 @@ PRESETS: dict[str, Preset] = {
         depth=2,
         picture_size=32,
         train=TrainConfig(steps=200, evaluate_every=100, valid_examples=1000),
+        replicates=1000,
     ),
     "paper": Preset(
         settings=None,
