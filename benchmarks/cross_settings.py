@@ -146,7 +146,8 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "siamese GAT": source(SiameseConfig("gat", **size)),
         "siamese D-MPNN": source(SiameseConfig("dmpnn", **size)),
         "CIGIN": source(CIGINConfig(**size)),
-        "SSI-DDI": source(SSIDDIConfig(width=width, blocks=2)),
+        # 4 blocks as published, at full size only.
+        "SSI-DDI": source(SSIDDIConfig(width=width, blocks=4 if depth > 2 else 2)),
         "CGIB": source(CGIBConfig(**size)),
         "CMRL": source(CMRLConfig(**size)),
         "picture": source(replace(full, branches="picture", weights=NO_ADAPTATION)),
