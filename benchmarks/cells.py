@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from cross_settings import (
     CLASSICAL_TRIALS,
     PRESETS,
+    TARGET_DEGREE,
     TRIALS,
     Entrant,
     Preset,
@@ -35,7 +37,7 @@ from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
 from molrel.experiment import (
     environment,
-    floors,
+    floors_of_parts,
     make_fit,
     one_against_others,
     selection_metrics,
@@ -196,6 +198,11 @@ class Stage:
         """Kind of the task."""
         return self.prepared.task.kind
 
+    @cached_property
+    def floors(self) -> dict[str, dict[str, np.ndarray]]:
+        """Floor -> part -> scores, of all that read no target label."""
+        return floors_of_parts(self.prepared, self.parts)
+
 
 def make_stage(preset: Preset, setting: Setting, any_method: Any) -> Stage:
     """Loads, splits and featurises a setting once for all methods."""
@@ -277,19 +284,13 @@ def run_job(stage: Stage, job: Job) -> None:
 
 def floor_of(stage: Stage, name: str) -> dict[str, np.ndarray]:
     """Scores of one floor on every part."""
-    prepared, scores = stage.prepared, {}
-    for part, examples in stage.parts.items():
-        reference = prepared.source_all if part == "target" else prepared.source["train"]
-        if "target-degree" in name:
-            prior = degree_prior(stage)  # says nothing of the source
-            blank = np.zeros((len(examples), *prior.shape[1:]))
-            scores[part] = prior if part == "target" else blank
-        else:
-            found = floors(reference, examples, stage.kind, prepared.task.n_outputs)
-            if name not in found:
-                raise NotDefined(f"{name!r} is no floor of a {stage.kind}")
-            scores[part] = found[name]
-    return scores
+    if name == TARGET_DEGREE:  # which says nothing of the source
+        prior = degree_prior(stage)
+        blank = {n: np.zeros((len(part), *prior.shape[1:])) for n, part in stage.parts.items()}
+        return blank | {"target": prior}
+    if name not in stage.floors:
+        raise NotDefined(f"{name!r} is no floor of a {stage.kind}")
+    return stage.floors[name]
 
 
 def degree_prior(stage: Stage) -> np.ndarray:

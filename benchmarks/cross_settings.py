@@ -99,6 +99,8 @@ class Entrant:
 NO_ADAPTATION = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 # All adaptation methods, and the reference that they are compared with, share this encoder.
 SHARED = "graph + picture"
+# The one floor that reads target labels.
+TARGET_DEGREE = "floor: target-degree prior (reads target labels)"
 
 
 def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str, Entrant]:
@@ -136,7 +138,7 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "floor: mean": Entrant("floor"),
         "floor: source-label copier": Entrant("floor"),
         "floor: molecule means": Entrant("floor"),
-        "floor: target-degree prior (reads target labels)": Entrant("floor"),
+        TARGET_DEGREE: Entrant("floor"),
         "Morgan + linear": Entrant("classical", learner="linear"),
         "Morgan + random forest": Entrant("classical", learner="forest"),
         "Morgan + gradient boosting": Entrant("classical", learner="boosting"),

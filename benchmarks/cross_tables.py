@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from cells import best_trial, jobs, write_json
-from cross_settings import SETTINGS, SHARED, Preset, entrants
+from cross_settings import SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
 from molrel.evaluate.markdown import cell, markdown_table
@@ -85,7 +85,7 @@ def method_rows(
 ) -> list[dict[str, Any]]:
     """Rows of one method in one setting: every stratum and metric, and the difference."""
     target, valid = Scored(about, cells, "target"), Scored(about, cells, "source-valid")
-    reads_target = cells[0]["family"] == "ceiling" or "reads target" in cells[0]["method"]
+    reads_target = cells[0]["family"] == "ceiling" or cells[0]["method"] == TARGET_DEGREE
     regression = about["kind"] == "regression"
     metrics: Sequence[str] = REGRESSION if regression else CLASSIFICATION
     thresholds: Any = 0.5
@@ -409,15 +409,14 @@ def _record(frame: pd.DataFrame, order: Sequence[str]) -> str:
 def _in_domain(frame: pd.DataFrame) -> str:
     """The main metric on the source's test part: of the reference, DisTrans and the best."""
     rows = []
-    inside = frame.loc[(frame["split"] == "source-test")]
+    inside = frame.loc[frame["split"] == "source-test"]
     for setting in dict.fromkeys(frame["setting"]):
         here = inside.loc[inside["setting"] == setting].set_index("method")
         learned = here.loc[here["family"].isin(LEARNED)]
         if learned.empty:
             continue
-        best = (
-            learned["mean"].idxmin() if "rmse" in set(here["metric"]) else learned["mean"].idxmax()
-        )
+        sign = -1 if "rmse" in set(here["metric"]) else 1
+        best = (sign * learned["mean"]).idxmax()
         row: dict[str, Any] = {"setting": setting, "metric": learned["metric"].iloc[0]}
         for method in (SHARED, "DisTrans", "floor: molecule means"):
             row[method] = f"{here.loc[method, 'mean']:.3f}" if method in here.index else ""

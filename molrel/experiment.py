@@ -260,12 +260,8 @@ def fit_baselines(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Scores [1, N] of each baseline on each part: the floors and the random forest."""
     train_part = prepared.source["train"]
-    out: dict[str, dict[str, np.ndarray]] = {}
-    for name, examples in parts.items():
-        # What is known of a target pair is all of the source; of a source pair, its training part.
-        reference = prepared.source_all if name == "target" else train_part
-        for floor, scores in floors(reference, examples, prepared.task.kind).items():
-            out.setdefault(floor, {})[name] = scores[None]
+    found = floors_of_parts(prepared, parts)
+    out = {floor: {n: s[None] for n, s in each.items()} for floor, each in found.items()}
     if config.train.baselines:
         sides, fingerprints = side_fingerprints(prepared, parts)
         scores = fit_classical(
@@ -293,6 +289,20 @@ def side_fingerprints(
     ends = np.cumsum([len(e) for e in named.values()])[:-1]
     sides = dict(zip(named, np.split(ids, ends), strict=True))
     return sides, bag_fingerprints(fingerprints, bags)
+
+
+def floors_of_parts(
+    prepared: Prepared, parts: dict[str, Examples]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Floor -> part -> its scores (``floors``)."""
+    out: dict[str, dict[str, np.ndarray]] = {}
+    for name, examples in parts.items():
+        # What is known of a target pair is all of the source; of a source pair, its training part.
+        reference = prepared.source_all if name == "target" else prepared.source["train"]
+        found = floors(reference, examples, prepared.task.kind, prepared.task.n_outputs)
+        for floor, scores in found.items():
+            out.setdefault(floor, {})[name] = scores
+    return out
 
 
 def floors(

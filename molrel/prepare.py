@@ -23,9 +23,6 @@ from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError
 from molrel.methods.method import Need
 
-# Source and target over one molecule list; no target to train on the source alone.
-Domains = tuple[Dataset, Dataset | None]
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -161,7 +158,7 @@ def split_source(source: Dataset, data: DataConfig) -> Split:
     return scaffold_split(source.examples, scaffolds, fractions, data.split_seed)
 
 
-def load_domains(data: DataConfig, *, max_atoms: int) -> Domains:
+def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset | None]:
     """Source and target over one molecule list; the target's are None without a target."""
     source = load_dataset(data.source, data, max_atoms=max_atoms)
     if data.target is None:
@@ -209,18 +206,13 @@ class Divided:
         return seen
 
 
-def divide(data: DataConfig, *, max_atoms: int, domains: Domains | None = None) -> Divided:
+def divide(data: DataConfig, *, max_atoms: int) -> Divided:
     """Loads both domains and splits the source, always in the same way for a config.
-
-    Args:
-      data: names and split.
-      max_atoms: larger molecules are set aside.
-      domains: source and target over one molecule list, where they are loaded already.
 
     Raises:
       InputError: see ``load_domains``; too few labelled source examples, or of one class.
     """
-    source, target = domains or load_domains(data, max_atoms=max_atoms)
+    source, target = load_domains(data, max_atoms=max_atoms)
     source_all, shared, left_out = source.examples, None, (0, 0)
     if target is not None:
         shared = overlap(source, target)
@@ -276,11 +268,7 @@ def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> No
 
 
 def prepare(
-    config: Experiment,
-    *,
-    needs: Collection[Need] = ("pictures",),
-    cache: Path | None = None,
-    domains: Domains | None = None,
+    config: Experiment, *, needs: Collection[Need] = ("pictures",), cache: Path | None = None
 ) -> Prepared:
     """Loads, splits, featurises; no target label is used for anything but ``target``.
 
@@ -288,9 +276,8 @@ def prepare(
       config: the experiment.
       needs: parts of the table that only some methods read (``config.method.needs``).
       cache: folder of the feature cache; None takes the default.
-      domains: see ``divide``.
     """
-    divided = divide(config.data, max_atoms=config.features.max_atoms, domains=domains)
+    divided = divide(config.data, max_atoms=config.features.max_atoms)
     source, target = divided.source, divided.target
     features = featurise_all(source.molecules, config.features, cache=cache)
     knowledge = None

@@ -57,12 +57,12 @@ def read_cliffs(domain: str, max_atoms: int = 100) -> Dataset:
     ids = np.array(pairs, np.int32).reshape(-1, 2)
     labels = np.abs(affinity[ids[:, 0]] - affinity[ids[:, 1]]) >= DIFFERENCE
     first = pd.Series(frame.index).groupby(parsed.ids).first().to_numpy(np.int64)
-    present, compact = np.unique(ids, return_inverse=True)
+    examples, present = Examples.pairs(ids, labels.astype(np.float32)).compact()
     return Dataset(
         name=f"opioid_cliffs/{domain}",
         task=CLIFF,
         molecules=tuple(parsed.molecules[m] for m in present),
-        examples=Examples.pairs(compact.reshape(-1, 2), labels.astype(np.float32)),
+        examples=examples,
         rows=first[ids[:, 0]],
         note=CLIFFS_NOTE,
     )
