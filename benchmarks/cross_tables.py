@@ -164,6 +164,7 @@ def setting_rows(
     for job in jobs(preset, setting, methods, seeds, folder):
         found[job.name] = job
     reference = found.get(SHARED)
+    replicates = preset.replicates // (5 if about["kind"] == "multiclass" else 1)
     rows: list[dict[str, Any]] = []
     main_values: dict[str, float] = {}
     sign = -1 if about["kind"] == "regression" else 1
@@ -173,7 +174,7 @@ def setting_rows(
             continue
         base = read_cells(reference.paths) if reference else []
         names = [*job.paths.values(), *(reference.paths.values() if reference else ())]
-        cache = folder / name / f"rows-{_hash(names, preset.replicates, job.name)}.json"
+        cache = folder / name / f"rows-{_hash(names, replicates, job.name)}.json"
         common = {
             "strategy": setting.strategy,
             "setting": name,
@@ -184,12 +185,12 @@ def setting_rows(
         }
         cost = {k: cells[-1].get(k) for k in ("seconds_per_step", "n_parameters", "peak_memory_mb")}
         rate = next(iter(_chosen(cells[0]).values()), None)
-        for row in cached_rows(cache, about, cells, base, preset.replicates):
+        for row in cached_rows(cache, about, cells, base, replicates):
             rows.append(common | row | cost | {"tuned": rate})
             whole = row["split"] == "target" and row["stratum"] == "all"
             if whole and row["metric"] in MAIN.values():
                 main_values[job.name] = sign * row["mean"]
-    rows += _against_best(folder / name, about, found, main_values, rows, preset.replicates)
+    rows += _against_best(folder / name, about, found, main_values, rows, replicates)
     return rows
 
 
@@ -310,9 +311,9 @@ def markdown(
         f"prior. Networks of width {preset.width}, depth {preset.depth}, pictures of "
         f"{preset.picture_size} px, {preset.train.steps} steps. DisTrans is a reconstruction "
         "from the paper's abstract; figures published elsewhere are not comparable. Intervals "
-        f"rest on {preset.replicates} replicates and are not corrected for the number of "
-        "comparisons; the best other method is the one with the best target figure, which "
-        "favours it.\n",
+        f"rest on {preset.replicates} replicates (a fifth of that for many classes) and are not "
+        "corrected for the number of comparisons; the best other method is the one with the "
+        "best target figure, which favours it.\n",
     ]
     for strategy in dict.fromkeys(frame["strategy"]):
         part = frame[frame["strategy"] == strategy]
