@@ -101,12 +101,12 @@ def train_grid(
     """Scores [S, N] of every point on the examples, and the seconds that training took."""
     fit, score = make_fit(config, prepared, varied=any(points))
     started = time.perf_counter()
-    models, _, _ = fit(
+    found, _ = fit(
         [seed for _ in points for seed in config.seeds],
         [point for point in points for _ in config.seeds],
     )
     seconds = time.perf_counter() - started
-    scores = np.stack([score(params, state, examples) for params, state in models])
+    scores = np.stack([score(*each.best, examples) for each in found])
     return list(scores.reshape(len(points), len(config.seeds), -1)), seconds
 
 

@@ -340,7 +340,7 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
             scores = [np.pad(s, ((0, 0), (0, wide - s.shape[1]))) for s in scores]
         return dict(zip(stage.parts, scores, strict=True))
 
-    valid = stage.parts["source-valid"].labels[:, 0]
+    valid = stage.parts["source-valid"].labels
     first, trials, tried = min(job.paths), [], []
     for value in CLASSICAL_TRIALS[learner]:
         tried.append(fit(first, value))
@@ -406,13 +406,13 @@ def train_on(
     if first in job.missing:
         trials, tried = [], []
         for options in TRIALS:
-            model, selection = None, None
+            fitted = None
             try:
-                (model,), (selection,), cost = fit([first], [options])
-                selection = float(selection)
+                (fitted,), cost = fit([first], [options])
             except RunError as error:  # diverged: a trial that is never chosen
                 print(f"{stage.setting.name}: {job.name}, {options}: {error}", flush=True)
-            tried.append((model, selection))
+            tried.append(fitted)
+            selection = None if fitted is None else fitted.selection
             trials.append({"options": dict(options), "selection": selection})
         chosen = best_trial(trials)
         trained[first] = tried[chosen]
@@ -420,8 +420,8 @@ def train_on(
         trials = json.loads(job.paths[first].read_text())[name]
         chosen = best_trial(trials)
     if rest:
-        more, values, cost = fit(rest, [TRIALS[chosen]] * len(rest))
-        trained |= {s: (m, float(v)) for s, m, v in zip(rest, more, values, strict=True)}
+        more, cost = fit(rest, [TRIALS[chosen]] * len(rest))
+        trained |= dict(zip(rest, more, strict=True))
     about = {
         "config": to_json(with_options(config, TRIALS[chosen])),
         name: trials,
@@ -429,9 +429,10 @@ def train_on(
         "seconds_per_step": cost["seconds_per_step"] / (len(rest) or 1),
     }
     results = {}
-    for seed, ((params, state), selection) in trained.items():
+    for seed, fitted in trained.items():
+        params, state = fitted.best
         scores = {name: score(params, state, part) for name, part in parts.items()}
-        results[seed] = (scores, {**about, "selection": selection})
+        results[seed] = (scores, {**about, "selection": fitted.selection})
     peak = peak_memory_mb()
     return {seed: (s, a | {"peak_memory_mb": peak}) for seed, (s, a) in results.items()}
 

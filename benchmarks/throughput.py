@@ -72,7 +72,8 @@ class Worker:
 def write_problem(folder: Path, args: argparse.Namespace) -> int:
     """Writes molecules, pairs, labels and initial weights as one npz; returns the pairs."""
     from molrel.chem.cache import featurise_all
-    from molrel.chem.features import FEATURE_SCHEMES, FeatureConfig, expand
+    from molrel.chem.features import FeatureConfig, expand
+    from molrel.chem.schemes import FEATURE_SCHEMES
     from molrel.data import catalog
 
     source = catalog.load(args.data)

@@ -25,10 +25,22 @@ from molrel.methods.cigin import CIGINConfig
 from molrel.methods.cmrl import CMRLConfig
 from molrel.methods.distrans import DisTransConfig
 from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
+from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.separation import SeparationConfig
 from molrel.methods.siamese import SiameseConfig
 from molrel.methods.ssi_ddi import SSIDDIConfig
+from molrel.methods.topexpert import TopExpertConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
+
+SplitName = Literal[
+    "random",
+    "cold",
+    "scaffold",
+    "deterministic_scaffold",
+    "random_scaffold",
+    "balanced_scaffold",
+    "published",
+]
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,9 @@ class DataConfig:
     """Columns of a CSV file that hold the molecules."""
     label_column: str = "label"
     """Column of a CSV file that holds the label."""
-    split: Literal["random", "cold", "scaffold"] = "random"
-    """How the source is divided; cold and scaffold hold molecules out."""
+    split: SplitName = "random"
+    """How the source is divided: ``data.splits`` for relations, of which cold and scaffold hold
+    molecules out; ``data.scaffold_splits`` for single molecules."""
     valid_fraction: float = 0.1
     test_fraction: float = 0.1
     split_seed: int = 0
@@ -67,6 +80,8 @@ Methods = (
     | SSIDDIConfig
     | AdaptationConfig
     | SeparationConfig
+    | MoleculeGNNConfig
+    | TopExpertConfig
 )
 
 
@@ -181,7 +196,8 @@ def check(experiment: Experiment) -> Experiment:
             "a finite number that is not negative",
         ),
         "optimiser.warmup": (optimiser.warmup, 0 <= optimiser.warmup < 1, "from 0 to less than 1"),
-        "optimiser.clip": (optimiser.clip, optimiser.clip > 0, "greater than 0"),
+        "optimiser.clip": (optimiser.clip, optimiser.clip >= 0, "at least 0"),
+        "train.epochs": (train.epochs, train.epochs >= 0, "at least 0"),
     }
     warmup = getattr(method, "warmup", 0.0)
     rules["method.warmup"] = (warmup, 0 <= warmup < 1, "from 0 to less than 1")

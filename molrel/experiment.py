@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ from molrel.data.splits import bag_ids
 from molrel.data.types import Examples
 from molrel.errors import InputError, RunError, writing
 from molrel.evaluate.floors import floor_scores
-from molrel.evaluate.metrics import classification_metrics, regression_metrics
+from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, fit_classical
 from molrel.methods.method import Method
@@ -69,6 +69,7 @@ def make_sampler(config: Experiment, prepared: Prepared, method: Method) -> Samp
         n_source=config.train.source_examples,
         n_target=config.train.target_examples,
         balance=config.data.balance,
+        whole_epochs=config.train.epochs > 0,
     )
 
 
@@ -76,12 +77,15 @@ Scorer = Callable[[Any, Any, Examples], np.ndarray]
 
 
 def make_scorer(method: Method, prepared: Prepared) -> Scorer:
-    """(params, state, examples) -> ``to_scores`` of the examples: [N], of classes [N, C]."""
+    """(params, state, examples) -> ``to_scores`` of the examples.
+
+    [N]; [N, C] of C classes, [N, T] of several targets.
+    """
     predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
 
     def score(params: Any, state: Any, examples: Examples) -> np.ndarray:
         scores = to_scores(predict(params, state, examples), prepared)
-        return scores if prepared.task.kind == "multiclass" else scores[:, 0]
+        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     return score
 
@@ -93,9 +97,22 @@ def make_validate(config: Experiment, prepared: Prepared, score: Scorer) -> Vali
 
     def validate(params: Any, state: Any) -> dict[str, float]:
         scores = score(params, state, valid)
-        return selection_metrics(valid.labels[:, 0], scores, prepared.task.kind)
+        return selection_metrics(valid.labels, scores, prepared.task.kind)
 
     return validate
+
+
+class Fitted(NamedTuple):
+    """What a run in memory ended with.
+
+    Attributes:
+      best, last: (params, state) with the best source validation, and of the last step.
+      selection: that validation (``selection_metrics``).
+    """
+
+    best: tuple[Any, Any]
+    last: tuple[Any, Any]
+    selection: float
 
 
 def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
@@ -107,10 +124,11 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
 
     Returns:
       (fit, score): ``fit(seeds, options)`` trains a run for each seed with its options and
-      gives ((params, state) of each, its best ``selection``, the cost of ``train``); ``score``
-      is ``make_scorer``'s.
+      gives (what each ended with, the cost of ``train``); ``score`` is ``make_scorer``'s.
     """
     method = make_method(config, prepared)
+    sampler = make_sampler(config, prepared, method)
+    config = replace(config, train=config.train.in_steps(sampler.epoch_size(0)))
     program = compile_step(
         method,
         make_optimiser(config.optimiser, config.train.steps),
@@ -119,7 +137,6 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
         mode=config.train.seeds_mode,
         vary=vary(config, prepared) if varied else None,
     )
-    sampler = make_sampler(config, prepared, method)
     score = make_scorer(method, prepared)
     validate = make_validate(config, prepared, score)
 
@@ -138,7 +155,12 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
             program=program,
         )
         best = jax.device_get((final.best_params, final.best_state))
-        return [unstack(best, i) for i in range(len(seeds))], np.asarray(final.best_value), cost
+        last = jax.device_get((final.train.params, final.train.state))
+        values = np.asarray(final.best_value)
+        found = [
+            Fitted(unstack(best, i), unstack(last, i), float(values[i])) for i in range(len(seeds))
+        ]
+        return found, cost
 
     return fit, score
 
@@ -194,13 +216,14 @@ def run(
     print_summary(config, prepared)
 
     score = make_scorer(method, prepared)
+    sampler = make_sampler(config, prepared, method)
     final, cost = train(
         method,
         prepared.table,
-        make_sampler(config, prepared, method),
+        sampler,
         make_validate(config, prepared, score),
         seeds=config.seeds,
-        config=config.train,
+        config=config.train.in_steps(sampler.epoch_size(0)),
         optimiser_config=config.optimiser,
         folder=folder,
         molecules=prepared.molecules,
@@ -234,17 +257,21 @@ def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict
     """Metrics of the source validation set; ``selection`` is larger for better models.
 
     Args:
-      labels: [N].
-      scores: [N], or [N, C] of a multiclass task.
+      labels: [N, T], NaN where unknown.
+      scores: [N] or [N, T]; [N, C] of a multiclass task.
       kind: of the task.
+
+    Returns:
+      Metrics, each the mean over the targets in which it is defined.
     """
     if kind == "multiclass":
-        accuracy = float(np.mean(scores.argmax(axis=1) == labels))
+        accuracy = float(np.mean(scores.argmax(axis=1) == labels[:, 0]))
         return {"selection": accuracy, "accuracy": accuracy}
+    columns = zip(labels.T, scores.reshape(labels.shape).T, strict=True)
     if kind == "regression":
-        metrics = regression_metrics(labels, scores)
+        metrics = mean_metrics([regression_metrics(y, s) for y, s in columns])
         return {"selection": -metrics["rmse"], "rmse": metrics["rmse"], "r2": metrics["r2"]}
-    metrics = classification_metrics(labels, scores, 0.5)
+    metrics = mean_metrics([classification_metrics(y, s, 0.5) for y, s in columns])
     # Labels of one class leave no AUROC: then the better calibrated model is selected.
     selection = -metrics["brier"] if np.isnan(metrics["auroc"]) else metrics["auroc"]
     return {"selection": selection, "auroc": metrics["auroc"], "ap": metrics["ap"]}
@@ -264,18 +291,27 @@ def fit_baselines(
     out = {floor: {n: s[None] for n, s in each.items()} for floor, each in found.items()}
     if config.train.baselines:
         sides, fingerprints = side_fingerprints(prepared, parts)
-        scores = fit_classical(
-            "forest",
-            fingerprints,
-            sides["train"],
-            train_part.labels[:, 0],
-            [sides[name] for name in parts],
-            kind=prepared.task.kind,
-            symmetric=prepared.task.symmetric,
-            seed=0,
-        )
-        out["morgan + random forest"] = {n: s[None] for n, s in zip(parts, scores)}
+        of_targets = [
+            fit_classical(
+                "forest",
+                fingerprints,
+                sides["train"],
+                labels,
+                [sides[name] for name in parts],
+                kind=prepared.task.kind,
+                symmetric=prepared.task.symmetric,
+                seed=0,
+            )
+            for labels in train_part.labels.T
+        ]
+        scores = zip(parts, zip(*of_targets, strict=True), strict=True)
+        out["morgan + random forest"] = {n: by_target(each)[None] for n, each in scores}
     return out
+
+
+def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores [N, T] from those of each target; as they are where there is one target."""
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 def side_fingerprints(
@@ -311,17 +347,17 @@ def floors(
     """Scores [N] of each floor for examples, from the labels of the reference examples.
 
     Of a multiclass task with C = ``n_outputs`` classes [N, C]: each class against the others.
+    Of T targets [N, T].
     """
-    labels = reference.labels[:, 0]
-    if kind == "multiclass":
-        each = [
-            floors(reference.replace(labels=is_class[:, None]), examples, "binary")  # pyright: ignore
-            for is_class in one_against_others(labels, n_outputs)
-        ]
-        return {name: np.stack([scores[name] for scores in each], axis=1) for name in each[0]}
     ids, _ = bag_ids(concatenate([reference, examples]))
     known, asked = np.split(ids, [len(reference)])
-    return floor_scores(known, labels, asked, regression=kind == "regression")
+    columns = reference.labels.T
+    if kind == "multiclass":
+        columns = one_against_others(reference.labels[:, 0], n_outputs)
+    each = [
+        floor_scores(known, labels, asked, regression=kind == "regression") for labels in columns
+    ]
+    return {name: by_target([scores[name] for scores in each]) for name in each[0]}
 
 
 def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
 from molrel.data.read import parse_cells, read_frame
-from molrel.data.splits import relation_ids, strata
+from molrel.data.splits import relation_ids
 from molrel.data.types import Bag, Examples, join
 from molrel.errors import InputError, writing
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
-from molrel.prepare import divide, load_dataset
-from molrel.reporting import side_ids, thresholds
+from molrel.prepare import divide, load_dataset, name_strata
+from molrel.reporting import part_frame, thresholds
 from molrel.runs import Run, load_run
 from molrel.train.checkpoint import first_line
 
@@ -31,7 +32,8 @@ def predict_csv(
 ) -> dict[str, int]:
     """Scores the rows of a CSV file; every row, its order and its other columns are kept.
 
-    Adds ``score`` (mean over seeds), ``spread`` (their standard deviation) and ``error``.
+    Adds ``score`` (mean over seeds), ``spread`` (their standard deviation) and ``error``; of
+    several targets ``score TARGET`` and ``spread TARGET`` for each.
 
     Args:
       folder: of a finished run.
@@ -50,7 +52,7 @@ def predict_csv(
     run = load_run(folder)
     columns = _columns(run, smiles_columns)
     frame = read_frame(source, columns)
-    for name in ("score", "spread", "error"):
+    for name in (*_score_names(run), "error"):
         if name in frame:
             raise InputError(
                 "the file already has a column of this name, which is to be added",
@@ -70,6 +72,13 @@ def predict_csv(
         temporary.unlink(missing_ok=True)
     failed = int(np.sum(np.asarray(result["error"]) != ""))
     return {"scored": len(result) - failed, "failed": failed}
+
+
+def _score_names(run: Run) -> list[str]:
+    """The columns that scores are put into."""
+    if len(run.task.targets) == 1:
+        return ["score", "spread"]
+    return [f"{kind} {target}" for target in run.task.targets for kind in ("score", "spread")]
 
 
 def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
@@ -99,7 +108,7 @@ def _claim_output(output: Path) -> Path:
 
 
 def _score_frame(run: Run, frame: pd.DataFrame, columns: list[str], source: Path) -> pd.DataFrame:
-    """The frame with the columns score, spread and error."""
+    """The frame with the columns of the scores, and error."""
     cells = frame[columns].to_numpy(object)
     parsed = parse_cells(cells, run.config.features.max_atoms)
     errors = [
@@ -124,9 +133,12 @@ def _score_frame(run: Run, frame: pd.DataFrame, columns: list[str], source: Path
         weight=np.ones(n, np.float32),
     )
     scores = run.score([parsed.molecules[i] for i in present], examples)
-    mean, spread = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
-    mean[good], spread[good] = scores.mean(0), scores.std(0)
-    return frame.assign(score=mean, spread=spread, error=errors)
+    # [n, T, 2], in the order of the names.
+    found = np.stack([scores.mean(0), scores.std(0)], axis=-1).reshape(n, -1)
+    columns_added = np.full((len(frame), found.shape[1]), np.nan)
+    columns_added[good] = found
+    added = dict(zip(_score_names(run), columns_added.T, strict=True))
+    return frame.assign(**added, error=errors)
 
 
 # ---- evaluate --------------------------------------------------------------------------------
@@ -227,6 +239,10 @@ def _score_dataset(
             f"predicts {run.task.kind} of {run.sides}",
             path=address,
         )
+    if dataset.task.targets != run.task.targets and len(run.task.targets) > 1:
+        raise InputError(
+            f"its targets {list(dataset.task.targets)[:5]} are not the run's", path=address
+        )
     if np.isnan(dataset.examples.labels).all():
         raise InputError("has no label", path=address, remedy="`molrel predict` needs none")
     # One molecule list for the training data and the new set.
@@ -242,14 +258,11 @@ def _score_dataset(
     compact, present = examples.compact()
     scores = run.score([other.molecules[m] for m in present], compact)
 
+    smiles = np.array(other.molecules, dtype=object)
+
     def frame(part: Examples, split: str, columns: np.ndarray) -> pd.DataFrame:
-        ids, _ = side_ids(part, np.array(other.molecules, dtype=object))
-        named = {f"molecule_{letter}": column for letter, column in zip("ab", ids.T)}
-        values = {f"score_{i}": s for i, s in enumerate(columns)}
-        stratum = strata(part, seen)
-        return pd.DataFrame(
-            {**named, "label": part.labels[:, 0], "split": split, "stratum": stratum, **values}
-        )
+        named = name_strata(part, seen, lambda: [murcko_scaffold(s) for s in smiles])
+        return part_frame(part, smiles, run.task, columns, split, named)
 
     kept = own.loc[own["split"] == "source-valid"]
     frames = {run.config.name: pd.concat([frame(examples, "target", scores), kept])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from molrel.chem.cache import featurise_all
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, count_flags
+from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig, Experiment
 from molrel.data import catalog
 from molrel.data.batches import concatenate
@@ -17,6 +18,12 @@ from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.negatives import sample_negatives_by_stratum
 from molrel.data.overlap import divide_shared_pairs, overlap
 from molrel.data.read import read_csv, read_frame
+from molrel.data.scaffold_splits import (
+    balanced_scaffold_split,
+    deterministic_scaffold_split,
+    published_split,
+    random_scaffold_split,
+)
 from molrel.data.splits import Split, cold_split, random_split, scaffold_split, strata
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
@@ -36,6 +43,7 @@ class Prepared:
       source_all: every source example, also those left to the target.
       target: examples with the labels that only the report reads, or None.
       seen: bool [M], molecules that occur in the source's training examples.
+      marks: part of the source -> kind -> bool [n], examples that are also scored apart.
       knowledge: label-free statistics of both domains, None without a target.
       table: the molecules on the device.
       label_mean, label_scale: float32 [T], of the training labels (0 and 1 for classes).
@@ -52,6 +60,7 @@ class Prepared:
     source_all: Examples
     target: Examples | None
     seen: np.ndarray
+    marks: dict[str, dict[str, np.ndarray]]
     knowledge: DomainKnowledge | None
     table: MoleculeTable
     label_mean: np.ndarray
@@ -67,8 +76,27 @@ class Prepared:
         return train.replace(labels=(train.labels - self.label_mean) / self.label_scale)  # pyright: ignore
 
     def strata(self, examples: Examples) -> np.ndarray:
-        """Stratum of each example by how many of its molecules were trained on."""
-        return strata(examples, self.seen)
+        """``name_strata`` by what was trained on."""
+        return name_strata(examples, self.seen, lambda: [f.scaffold for f in self.features])
+
+
+def name_strata(
+    examples: Examples, seen: np.ndarray, scaffolds: Callable[[], Sequence[str]]
+) -> np.ndarray:
+    """Stratum [N] of each example.
+
+    Of relations by how many sides were trained on (``splits.strata``); of single molecules by
+    whether a training molecule has the scaffold.
+
+    Args:
+      examples: N examples.
+      seen: bool [M], molecules that were trained on.
+      scaffolds: gives the scaffolds of the M molecules, without chirality.
+    """
+    if len(examples.sides) > 1:
+        return strata(examples, seen)
+    names = np.array(scaffolds(), str)
+    return np.char.add(strata(examples, np.isin(names, names[seen])), " scaffold")
 
 
 def load_dataset(
@@ -148,14 +176,34 @@ def split_source(source: Dataset, data: DataConfig) -> Split:
         data.valid_fraction,
         data.test_fraction,
     )
+    seed = data.split_seed
     if data.split == "random":
-        return random_split(source.examples, fractions, data.split_seed)
+        return random_split(source.examples, fractions, seed)
     if data.split == "cold":
-        return cold_split(source.examples, fractions, data.split_seed)
-    from molrel.chem.scaffolds import murcko_scaffold
-
-    scaffolds = [murcko_scaffold(s) for s in source.molecules]
-    return scaffold_split(source.examples, scaffolds, fractions, data.split_seed)
+        return cold_split(source.examples, fractions, seed)
+    if data.split == "scaffold":
+        scaffolds = [murcko_scaffold(s) for s in source.molecules]
+        return scaffold_split(source.examples, scaffolds, fractions, seed)
+    if data.split == "published":
+        if source.published is None:
+            raise InputError(
+                "its authors do not divide it", path=data.source, remedy="Choose another data.split"
+            )
+        return published_split(source.published, data.valid_fraction, seed)
+    if len(source.examples.sides) != 1 or (source.examples.sides[0].sizes != 1).any():
+        raise InputError(
+            f"the split {data.split!r} is one of single molecules, and these are relations",
+            path=data.source,
+            remedy="Choose random, cold or scaffold",
+        )
+    chirality = data.split != "balanced_scaffold"
+    names = [murcko_scaffold(s, chirality=chirality) for s in source.molecules]
+    scaffolds = [names[m] for m in source.examples.sides[0].ids]
+    if data.split == "deterministic_scaffold":
+        return deterministic_scaffold_split(scaffolds, fractions)
+    if data.split == "random_scaffold":
+        return random_scaffold_split(scaffolds, fractions, seed)
+    return balanced_scaffold_split(scaffolds, fractions, seed)
 
 
 def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset | None]:
@@ -188,6 +236,7 @@ class Divided:
       source_all: every source example.
       target: without the pairs that are left to the source; None where there is none.
       parts: "train", "valid", "test" -> source examples.
+      marks: the same parts -> ``Dataset.marks`` of their examples.
       overlap: between the domains; None without a target.
       notes: sentences that a report must print.
     """
@@ -196,6 +245,7 @@ class Divided:
     source_all: Examples
     target: Dataset | None
     parts: dict[str, Examples]
+    marks: dict[str, dict[str, np.ndarray]]
     overlap: dict | None
     notes: tuple[str, ...]
 
@@ -218,8 +268,11 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
         shared = overlap(source, target)
         source, target, left_out = divide_shared_pairs(source, target, seed=data.split_seed)
     split = split_source(source, data)
-    parts = {
-        name: source.examples.take(getattr(split, name)) for name in ("train", "valid", "test")
+    index = {name: getattr(split, name) for name in ("train", "valid", "test")}
+    parts = {name: source.examples.take(rows) for name, rows in index.items()}
+    marks = {
+        name: {kind: mark[rows] for kind, mark in source.marks.items()}
+        for name, rows in index.items()
     }
     if not len(parts["train"]) or not len(parts["valid"]):
         raise InputError(
@@ -240,7 +293,7 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
         notes.append(
             f"{split.dropped} source pairs that join two parts of the split were left out."
         )
-    return Divided(source, source_all, target, parts, shared, tuple(notes))
+    return Divided(source, source_all, target, parts, marks, shared, tuple(notes))
 
 
 def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> None:
@@ -297,8 +350,9 @@ def prepare(
         source_all=divided.source_all,
         target=None if target is None else target.examples,
         seen=divided.seen(),
+        marks=divided.marks,
         knowledge=knowledge,
-        table=molecule_table(features, config.features, knowledge, needs),
+        table=molecule_table(features, config.features, knowledge, needs, divided.seen()),
         label_mean=mean,
         label_scale=scale,
         rejected=source.rejected + (() if target is None else target.rejected),
@@ -313,8 +367,16 @@ def molecule_table(
     config: FeatureConfig,
     knowledge: DomainKnowledge | None,
     needs: Collection[Need],
+    trained: np.ndarray | None = None,
 ) -> MoleculeTable:
-    """The table in the types and groups of the knowledge (raw types, no groups without)."""
+    """The table in the types and groups of the knowledge (raw types, no groups without).
+
+    ``trained``, bool [M], tells the training molecules, whose scaffolds are numbered; without
+    it none is.
+    """
+    scaffolds = None
+    if "scaffolds" in needs:
+        scaffolds = training_scaffolds(features, trained)
     return build_table(
         features,
         config,
@@ -322,7 +384,22 @@ def molecule_table(
         groups=np.zeros(0, int) if knowledge is None else knowledge.groups,
         pictures="pictures" in needs,
         fingerprints="fingerprints" in needs,
+        scaffolds=scaffolds,
     )
+
+
+def training_scaffolds(
+    features: Sequence[MoleculeFeatures], trained: np.ndarray | None
+) -> np.ndarray:
+    """int [M], number of each molecule's scaffold (with chirality), -1 if no training molecule
+    has it; the most frequent scaffold is 0."""
+    found = np.full(len(features), -1)
+    if trained is None:
+        return found
+    names = np.array([murcko_scaffold(f.smiles, chirality=True) for f in features], dtype=object)
+    known, counts = np.unique(names[trained], return_counts=True)
+    number = {name: i for i, name in enumerate(known[np.argsort(-counts, kind="stable")])}
+    return np.array([number.get(name, -1) for name in names])
 
 
 def label_scale(train: Examples, task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from molrel.chem.features import MoleculeFeatures
-from molrel.config import Experiment
+from molrel.config import DataConfig, Experiment
 from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.splits import bag_ids
 from molrel.data.types import Examples, Task
@@ -19,12 +19,13 @@ from molrel.evaluate.bootstrap import paired_difference
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.plots import plot_run
 from molrel.evaluate.report import (
+    arrays,
     evaluate_predictions,
-    molecule_ids,
     seed_scores,
     write_predictions,
     write_report,
 )
+from molrel.methods.distrans import DisTransConfig
 from molrel.prepare import Prepared
 from molrel.train.loop import MetricsLog
 
@@ -32,10 +33,8 @@ RECONSTRUCTION = (
     "DisTrans here is a reconstruction from the paper's abstract (arXiv 2605.16799); figures "
     "published on other data and splits are not comparable."
 )
-TRANSDUCTIVE = (
-    "Adaptation sees the target's pairs without labels; the same pairs are scored. "
-    "Thresholds and model selection come from source validation."
-)
+TRANSDUCTIVE = "Adaptation sees the target's pairs without labels; the same pairs are scored."
+SELECTION = "Thresholds and model selection come from source validation."
 
 
 def report_run(
@@ -62,7 +61,7 @@ def report_run(
     Returns:
       The rows of the report.
     """
-    setting = f"{config.data.source} -> {config.data.target}"
+    setting = setting_of(config.data)
     frame = predictions_frame(prepared, parts, scores)
     write_predictions(folder / "predictions.csv", frame)
     frames = {config.name: frame}
@@ -98,20 +97,42 @@ def report_run(
         folder,
         rows,
         title=f"{config.name}: {setting}",
-        notes=[*prepared.notes, TRANSDUCTIVE, RECONSTRUCTION],
+        notes=[*prepared.notes, *notes_of(config)],
         overlap=prepared.overlap,
         discrepancy=discrepancy,
         rejected={str(k): int(v) for k, v in reasons.items()},
         cost=cost,
     )
+    judged = "target" if "target" in parts else "source-test"
     plot_run(
         folder / "curves.png",
         MetricsLog(folder / "metrics.jsonl", config.seeds).rows(),
-        {name: f.loc[f["split"] == "target"] for name, f in frames.items()},
+        {name: f.loc[f["split"] == judged] for name, f in frames.items()},
         prepared.task,
+        title="Target" if judged == "target" else "Test",
     )
     print_headline(rows, cost, folder)
     return rows
+
+
+def setting_of(data: DataConfig) -> str:
+    """What is learned from, and the target where there is one."""
+    return data.source if data.target is None else f"{data.source} -> {data.target}"
+
+
+def notes_of(config: Experiment) -> list[str]:
+    """What a report must say of how its figures came about."""
+    data = config.data
+    seed = "" if data.split == "deterministic_scaffold" else f", seed {data.split_seed}"
+    shares = f"valid {data.valid_fraction:g}, test {data.test_fraction:g}"
+    if data.split == "published":
+        shares = f"valid {data.valid_fraction:g} of the training part"
+    notes = [f"Split of {data.source}: {data.split.replace('_', ' ')} ({shares}{seed}).", SELECTION]
+    if config.method.adapts and data.target is not None:
+        notes.append(TRANSDUCTIVE)
+    if isinstance(config.method, DisTransConfig):
+        notes.append(RECONSTRUCTION)
+    return notes
 
 
 def substructures(features: Sequence[MoleculeFeatures]) -> dict[str, list[np.ndarray]]:
@@ -125,27 +146,55 @@ def substructures(features: Sequence[MoleculeFeatures]) -> dict[str, list[np.nda
 def predictions_frame(
     prepared: Prepared, parts: dict[str, Examples], scores: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """One row an example of every part, in the columns of ``predictions.csv``."""
+    """``part_frame`` of every part that has scores, in the columns of ``predictions.csv``."""
     frames = []
     smiles = np.array(prepared.molecules, dtype=object)
     for name, examples in parts.items():
         if name not in scores:
             continue
-        columns: dict[str, Any] = {}
-        ids, names = side_ids(examples, smiles)
-        for letter, column, text in zip("ab", ids.T, names.T):
-            columns[f"molecule_{letter}"] = column
-            columns[f"smiles_{letter}"] = text
-        columns |= {
-            "label": examples.labels[:, 0],
-            "split": name,
-            "domain": np.where(examples.domain == 0, "source", "target"),
-            "stratum": prepared.strata(examples),
-        }
-        columns |= {f"score_{i}": s for i, s in enumerate(scores[name])}
-        columns |= {"mean": scores[name].mean(0), "spread": scores[name].std(0)}
-        frames.append(pd.DataFrame(columns))
+        strata = prepared.strata(examples)
+        frame = part_frame(examples, smiles, prepared.task, scores[name], name, strata)
+        found = seed_scores(frame)
+        frames.append(frame.assign(mean=found.mean(0), spread=found.std(0)))
     return pd.concat(frames, ignore_index=True)
+
+
+def part_frame(
+    examples: Examples,
+    smiles: np.ndarray,
+    task: Task,
+    scores: np.ndarray,
+    split: str,
+    strata: np.ndarray,
+) -> pd.DataFrame:
+    """One row an example of a part: molecules, label, split, domain, stratum, scores.
+
+    Of several targets one row a label that is known, with its ``target`` and the number of its
+    ``example`` within the part.
+
+    Args:
+      examples: N of the part.
+      smiles: object [M], by molecule id.
+      task: of the examples.
+      scores: [S, N] of each seed, or [S, N, T].
+      split: name of the part.
+      strata: str [N].
+    """
+    columns: dict[str, Any] = {}
+    ids, names = side_ids(examples, smiles)
+    for letter, column, text in zip("ab", ids.T, names.T):
+        columns[f"molecule_{letter}"] = column
+        columns[f"smiles_{letter}"] = text
+    domain = np.where(examples.domain == 0, "source", "target")
+    columns |= {"label": np.nan, "split": split, "domain": domain, "stratum": strata}
+    frame = pd.DataFrame(columns)
+    labels = examples.labels[:, 0]
+    if len(task.targets) > 1:
+        n, t = np.nonzero(~np.isnan(examples.labels))
+        labels, scores = examples.labels[n, t], scores[:, n, t]
+        targets = np.array(task.targets, dtype=object)
+        frame = frame.iloc[n].assign(example=n, target=targets[t])
+    return frame.assign(label=labels, **{f"score_{i}": s for i, s in enumerate(scores)})
 
 
 def side_ids(examples: Examples, smiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +214,7 @@ def side_ids(examples: Examples, smiles: np.ndarray) -> tuple[np.ndarray, np.nda
 def thresholds(frame: pd.DataFrame, task: Task) -> list[float]:
     """Decision threshold of each seed, from the source validation set alone."""
     valid = frame.loc[frame["split"] == "source-valid"]
-    if task.kind == "regression" or valid.empty:
+    if task.kind == "regression" or valid.empty or "target" in frame:
         return [0.5] * len(seed_scores(frame))
     return [best_threshold(valid["label"].to_numpy(), s) for s in seed_scores(valid)]
 
@@ -173,27 +222,27 @@ def thresholds(frame: pd.DataFrame, task: Task) -> list[float]:
 def differences(
     frames: dict[str, pd.DataFrame], ours: str, setting: str, task: Task, replicates: int
 ) -> list[dict[str, Any]]:
-    """Paired difference of the main metric on the target, ours minus each other method."""
+    """Paired difference of the main metric, ours minus each other method.
+
+    On the target, or on the source's test part where there is no target.
+    """
     metric = "rmse" if task.kind == "regression" else "auroc"
-    target = {n: f.loc[(f["split"] == "target") & f["label"].notna()] for n, f in frames.items()}
+    split = "target" if "target" in set(frames[ours]["split"]) else "source-test"
+    target = {n: f.loc[(f["split"] == split) & f["label"].notna()] for n, f in frames.items()}
     mine = target[ours]
     rows = []
     for name, other in target.items():
         if name == ours or not len(other):
             continue
+        labels, ours_scores, molecules = arrays(mine)
         interval = paired_difference(
-            metric,
-            mine["label"].to_numpy(),
-            seed_scores(mine),
-            seed_scores(other),
-            molecule_ids(mine),
-            replicates=replicates,
+            metric, labels, ours_scores, arrays(other)[1], molecules, replicates=replicates
         )
         rows.append(
             {
                 "method": f"{ours} minus {name}",
                 "setting": setting,
-                "split": "target",
+                "split": split,
                 "stratum": "all",
                 "metric": f"{metric} difference",
                 "mean": interval.mean,
@@ -219,7 +268,7 @@ def comparable_predictions(folder: Path, ours: pd.DataFrame) -> pd.DataFrame:
     """Predictions of another run, refused unless they are of the same examples."""
     path = predictions_of(folder)
     other = pd.read_csv(path)
-    keys = [c for c in ("smiles_a", "smiles_b", "split") if c in ours]
+    keys = [c for c in ("smiles_a", "smiles_b", "split", "target") if c in ours]
     if len(other) != len(ours) or not (other[keys].to_numpy() == ours[keys].to_numpy()).all():
         raise InputError(
             "the run to compare with scored other examples",

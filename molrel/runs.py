@@ -43,9 +43,10 @@ class Run:
     best: dict[str, Any]
 
     def score(self, molecules: list[str], examples: Examples) -> np.ndarray:
-        """Scores float64 [S, N] of every seed for examples over canonical SMILES.
+        """Scores float64 of every seed for examples over canonical SMILES.
 
-        Probabilities for classes, predictions in the task's units for regression.
+        Probabilities for classes, predictions in the task's units for regression: [S, N], or
+        [S, N, T] of several targets.
         """
         features = featurise_all(molecules, self.config.features)
         method = self.config.method.build(
@@ -59,12 +60,13 @@ class Run:
         scores = []
         for i in range(len(self.config.seeds)):
             params, state = unstack(self.best["params"], i), unstack(self.best["state"], i)
-            logits = predict(params, state, examples)[:, 0].astype(np.float64)
+            logits = predict(params, state, examples).astype(np.float64)
             if self.task.kind == "regression":
-                scores.append(logits * self.label_scale[0] + self.label_mean[0])
+                scores.append(logits * self.label_scale + self.label_mean)
             else:
                 scores.append(1 / (1 + np.exp(-logits)))
-        return np.stack(scores)
+        found = np.stack(scores)
+        return found[..., 0] if found.shape[2] == 1 else found
 
 
 def load_run(folder: Path) -> Run:

@@ -2,10 +2,7 @@
 
 from molrel.chem.cache import default_cache, featurise_all
 from molrel.chem.features import (
-    CGIB_SCHEME,
-    FEATURE_SCHEMES,
     FeatureConfig,
-    FeatureScheme,
     MoleculeFeatures,
     count_flags,
     expand,
@@ -14,6 +11,7 @@ from molrel.chem.features import (
 from molrel.chem.fragments import TYPE_NAMES
 from molrel.chem.groups import GROUP_NAMES, nested_groups
 from molrel.chem.scaffolds import murcko_scaffold
+from molrel.chem.schemes import CGIB_SCHEME, FEATURE_SCHEMES, HU_SCHEME, FeatureScheme
 from molrel.chem.smiles import FLAGS, MoleculeError, Parsed, parse
 
 __all__ = [
@@ -21,6 +19,7 @@ __all__ = [
     "FEATURE_SCHEMES",
     "FLAGS",
     "GROUP_NAMES",
+    "HU_SCHEME",
     "TYPE_NAMES",
     "FeatureConfig",
     "FeatureScheme",

@@ -8,17 +8,17 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from molrel.chem.smiles import MoleculeError
 
 
-def scaffold_of(molecule: Chem.Mol) -> str:
-    """Canonical SMILES of the Murcko scaffold, without stereochemistry.
+def scaffold_of(molecule: Chem.Mol, *, chirality: bool = False) -> str:
+    """Canonical SMILES of the Murcko scaffold, without stereochemistry unless asked for.
 
     Bemis and Murcko, J. Med. Chem. 39, 2887 (1996): ring systems and the chains between
     them. A molecule without rings has no scaffold: the result is "" for every one of them,
     and whoever splits by scaffold decides how that group is divided.
     """
-    return MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=False)
+    return MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=chirality)
 
 
-def murcko_scaffold(smiles: str) -> str:
+def murcko_scaffold(smiles: str, *, chirality: bool = False) -> str:
     """``scaffold_of`` a SMILES; "" for a molecule without rings.
 
     Raises:
@@ -28,4 +28,4 @@ def murcko_scaffold(smiles: str) -> str:
         molecule = Chem.MolFromSmiles(smiles)
         if molecule is None:
             raise MoleculeError("cannot be read as SMILES", smiles)
-        return scaffold_of(molecule)
+        return scaffold_of(molecule, chirality=chirality)

@@ -174,6 +174,8 @@ class Sampler:
       target: unlabelled examples, or None to train without a target.
       n_source, n_target: examples per step.
       balance: re-draw negatives 1:1 each epoch (binary labels only).
+      whole_epochs: the last source batch of an epoch holds what is left of it; otherwise it
+        is filled up from the next.
     """
 
     def __init__(
@@ -184,8 +186,9 @@ class Sampler:
         n_source: int,
         n_target: int,
         balance: bool = False,
+        whole_epochs: bool = False,
     ):
-        self.source, self.target = source, target
+        self.source, self.target, self.whole_epochs = source, target, whole_epochs
         self.n_source, self.n_target = n_source, 0 if target is None else n_target
         positive = source.labels[:, 0] > 0.5
         self.positives, self.negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
@@ -216,6 +219,9 @@ class Sampler:
 
     def _draw(self, seed: int, domain: int, step: int, count: int) -> np.ndarray:
         size = self.epoch_size(domain)
+        if self.whole_epochs and domain == 0:
+            epoch, place = divmod(step, -(-size // count))
+            return self._order(seed, domain, epoch)[place * count : (place + 1) * count]
         position = np.arange(step * count, (step + 1) * count)
         epochs = position // size
         return np.concatenate(
@@ -295,10 +301,7 @@ def step_batches(
         if all(b is not None for shards in batches for row in shards for b in row):
             break
         if pieces > rows:
-            raise InputError(
-                f"one example needs more than the batch budget {budget}",
-                remedy="Lower the molecule size limit (features.max_atoms) or raise the batch size",
-            )
+            raise _too_large(budget)
         pieces *= 2
 
     def stack(*leaves):
@@ -306,6 +309,42 @@ def step_batches(
 
     merged = [[jax.tree.map(stack, *row) for row in shards] for shards in batches]
     return [m[0] if n_devices == 1 else jax.tree.map(stack, *m) for m in merged]
+
+
+def all_batches(
+    examples: Examples, rows: int, budget: Budget, sizes: MoleculeSizes
+) -> list[IndexBatch]:
+    """Every example once, in order, in batches of one shape; fuller ones are halved.
+
+    Args:
+      examples: N relations.
+      rows: static number of examples of a batch.
+      budget: static sizes.
+      sizes: of the table.
+
+    Raises:
+      InputError: one example alone does not fit the budget.
+    """
+    widths = tuple(int(side.sizes.max(initial=1)) for side in examples.sides)
+    waiting = [np.arange(i, min(i + rows, len(examples))) for i in range(0, len(examples), rows)]
+    found: list[IndexBatch] = []
+    while waiting:
+        index = waiting.pop(0)
+        batch = index_batch(examples.take(index), rows, budget, sizes, widths)
+        if batch is not None:
+            found.append(batch)
+        elif len(index) == 1:
+            raise _too_large(budget)
+        else:
+            waiting[:0] = np.array_split(index, 2)
+    return found
+
+
+def _too_large(budget: Budget) -> InputError:
+    return InputError(
+        f"one example needs more than the batch budget {budget}",
+        remedy="Lower the molecule size limit (features.max_atoms) or raise the batch size",
+    )
 
 
 def _shard(n: int, device: int, n_devices: int, piece: int, pieces: int) -> np.ndarray:

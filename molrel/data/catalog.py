@@ -8,9 +8,11 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
-from molrel.data.entries import ENTRIES, Entry
+from molrel.data.entries import ENTRIES
+from molrel.data.entry import Entry
 from molrel.data.types import Dataset
 from molrel.errors import InputError
 
@@ -64,12 +66,13 @@ def load(address: str, *, data_folder: Path | None = None, max_atoms: int = 100)
             f"{address!r} consists of domains",
             remedy="Choose " + " or ".join(f"{entry.name}/{d}" for d in entry.domains),
         )
-    folder = Path()
+    folder, domain = Path(), address.partition("/")[2]
     if entry.files:
-        folder = _locate(entry, data_folder)
-        for path, expected in entry.files.items():
+        needed = entry.needed(domain)
+        folder = _locate(entry, needed, data_folder)
+        for path, expected in needed.items():
             _verify(folder / path, expected)
-    return entry.reader(folder, address.partition("/")[2], max_atoms)
+    return entry.reader(folder, domain, max_atoms)
 
 
 def fetch(name: str, folder: Path | None = None) -> Path:
@@ -123,14 +126,14 @@ def data_folders() -> list[Path]:
     ]
 
 
-def _locate(entry: Entry, data_folder: Path | None) -> Path:
+def _locate(entry: Entry, needed: Iterable[str], data_folder: Path | None) -> Path:
     folders = data_folders() if data_folder is None else [Path(data_folder)]
     for folder in folders:
-        if all((folder / path).is_file() for path in entry.files):
+        if all((folder / path).is_file() for path in needed):
             return folder
     sources = "gets them" if entry.address else "names their sources"
     raise InputError(
-        f"the files of {entry.name} ({', '.join(entry.files)}) are not in "
+        f"the files of {entry.name} ({', '.join(needed)}) are not in "
         + " or ".join(str(folder) for folder in folders),
         remedy=f"`molrel data fetch {entry.name}` {sources}; MOLREL_DATA names their folder",
     )

@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from molrel.data import builtin, named, opioids, relations
-from molrel.data.types import Dataset, Task
-
-Reader = Callable[[Path, str, int], Dataset]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One data set of the catalogue.
-
-    Attributes:
-      name: what it is loaded by.
-      domains: parts that are loaded as ``name/domain``; empty if it is one whole.
-      task: what is predicted.
-      columns: what the sides of an example are.
-      licence: of the data.
-      citation: where it comes from.
-      address: URL below which the files of ``files`` can be had; "" if there is none.
-      files: path within a data folder -> sha256; empty for sets that come with a package.
-      reader: (data folder, domain, max_atoms) -> data set.
-      note: what to know before using it.
-    """
-
-    name: str
-    domains: tuple[str, ...]
-    task: Task
-    columns: tuple[str, ...]
-    licence: str
-    citation: str
-    reader: Reader
-    address: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-    note: str = ""
+from molrel.data.entry import Entry, Reader
+from molrel.data.property_entries import PROPERTY_ENTRIES
+from molrel.data.types import Dataset
 
 
 def _in_folder(read: Callable[[Path, int], Dataset], folder: str) -> Reader:
@@ -262,5 +232,6 @@ ENTRIES: dict[str, Entry] = {
             ),
             note=relations.UVVIS_NOTE,
         ),
+        *PROPERTY_ENTRIES,
     )
 }

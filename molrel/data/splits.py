@@ -95,7 +95,7 @@ def random_split(examples: Examples, fractions: Sequence[float], seed: int) -> S
     Raises:
       InputError: the fractions are not three numbers that sum to 1.
     """
-    bounds = _bounds(fractions)
+    bounds = fraction_bounds(fractions)
     (relation,) = relation_ids(examples)
     sizes = np.bincount(relation)
     order = np.random.default_rng(seed).permutation(len(sizes))
@@ -130,7 +130,7 @@ def cold_split(examples: Examples, fractions: Sequence[float], seed: int) -> Spl
     Raises:
       InputError: the fractions are not three numbers that sum to 1.
     """
-    bounds = _bounds(fractions)
+    bounds = fraction_bounds(fractions)
     molecules = examples.molecules()
     order = np.random.default_rng(seed).permutation(len(molecules))
     part = np.zeros(int(molecules.max(initial=-1)) + 1, np.int64)
@@ -158,7 +158,7 @@ def scaffold_split(
     Raises:
       InputError: the fractions are not three numbers that sum to 1.
     """
-    bounds = _bounds(fractions)
+    bounds = fraction_bounds(fractions)
     molecules = examples.molecules()
     names = [scaffolds[m] or f"acyclic {m}" for m in molecules]
     _, scaffold = np.unique(np.array(names, dtype=object), return_inverse=True)
@@ -212,8 +212,12 @@ def _count(side: Bag, flag: np.ndarray) -> np.ndarray:
     return total[side.offsets[1:]] - total[side.offsets[:-1]]
 
 
-def _bounds(fractions: Sequence[float]) -> np.ndarray:
-    """The upper ends of train and valid in [0, 1], float64 [2]."""
+def fraction_bounds(fractions: Sequence[float]) -> np.ndarray:
+    """The upper ends of train and valid in [0, 1], float64 [2].
+
+    Raises:
+      InputError: they are not three numbers that sum to 1.
+    """
     values = np.asarray(fractions, np.float64)
     if values.shape != (3,) or not (values >= 0).all() or abs(values.sum() - 1) > 1e-6:
         raise InputError(

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from molrel.chem.features import FEATURE_SCHEMES, FeatureConfig, MoleculeFeatures
+from molrel.chem.features import FeatureConfig, MoleculeFeatures
+from molrel.chem.schemes import FEATURE_SCHEMES
 
 # Almost every atom has at most four neighbours; bonds beyond that (hypervalent S and P,
 # metals) go to a short list of extra bonds, so that the common case needs no scatter.
@@ -51,8 +52,11 @@ class MoleculeTable:
       fragment_adjacency: uint8 [M + 1, F, F], 1 where a bond was cut between two fragments.
       pictures: uint8 [M + 1, S, S, 3].
       fingerprints: uint8 [M + 1, B], Morgan counts.
+      scaffolds: int32 [M + 1], number of the molecule's scaffold among those of the training
+        molecules, -1 for any other.
       code_sizes, bond_code_sizes: number of values of each categorical column.
       max_atoms: atoms of the largest molecule.
+      n_scaffolds: of the training molecules; 0 without ``scaffolds``.
     """
 
     atoms: Ragged
@@ -64,9 +68,11 @@ class MoleculeTable:
     fragment_adjacency: UInt8[Array, "m f f"]
     pictures: UInt8[Array, "m s s 3"] | None
     fingerprints: UInt8[Array, "m b"] | None
+    scaffolds: Int[Array, " m"] | None
     code_sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
     bond_code_sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
     max_atoms: int = flax.struct.field(pytree_node=False)
+    n_scaffolds: int = flax.struct.field(pytree_node=False)
 
     @property
     def padding_id(self) -> int:
@@ -158,6 +164,7 @@ def build_table(
     groups: np.ndarray,
     pictures: bool = True,
     fingerprints: bool = False,
+    scaffolds: np.ndarray | None = None,
 ) -> MoleculeTable:
     """Lays out the features of M molecules as one table.
 
@@ -167,6 +174,7 @@ def build_table(
       type_map: int [72], raw coarse fragment type -> type used by the model.
       groups: int [G], indices of the functional groups to keep, in model order.
       pictures, fingerprints: whether the method needs them.
+      scaffolds: int [M], see ``MoleculeTable``.
     """
     scheme = FEATURE_SCHEMES[config.scheme]
     atoms, bonds, extra, instances, members = [], [], [], [], []
@@ -209,8 +217,10 @@ def build_table(
         fragment_adjacency=adjacency,  # pyright: ignore[reportArgumentType]
         pictures=drawn,  # pyright: ignore[reportArgumentType]
         fingerprints=counts,  # pyright: ignore[reportArgumentType]
+        scaffolds=None if scaffolds is None else np.append(scaffolds, -1).astype(np.int32),  # pyright: ignore[reportArgumentType]
         code_sizes=scheme.atom_sizes,
         bond_code_sizes=scheme.bond_sizes,
         max_atoms=max(len(f.atom_codes) for f in features),
+        n_scaffolds=0 if scaffolds is None else int(scaffolds.max(initial=-1)) + 1,
     )
     return jax.tree.map(jnp.asarray, table)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import flax.struct
@@ -164,6 +165,9 @@ class Dataset:
       rows: int64 [N], 1-based row of the file that each example came from.
       rejected: rows that were set aside, with reasons.
       note: one or two sentences a report must print beside the name (how labels arose).
+      published: int8 [N], the part (``splits.TRAIN`` or ``TEST``) that the authors of the set
+        put each example in; None where they divide nothing.
+      marks: name -> bool [N], kinds of examples that are also scored apart.
     """
 
     name: str
@@ -173,10 +177,18 @@ class Dataset:
     rows: np.ndarray
     rejected: tuple[Rejection, ...] = ()
     note: str = ""
+    published: np.ndarray | None = None
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def take(self, index: np.ndarray) -> Dataset:
         """The data set restricted to the examples in index; molecules stay as they are."""
-        return replace(self, examples=self.examples.take(index), rows=self.rows[index])
+        return replace(
+            self,
+            examples=self.examples.take(index),
+            rows=self.rows[index],
+            published=None if self.published is None else self.published[index],
+            marks={name: mark[index] for name, mark in self.marks.items()},
+        )
 
 
 def join(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:

@@ -63,12 +63,13 @@ def intervals(
 ) -> dict[str, Interval]:
     """Metrics averaged over seeds, each with an interval over molecules and seeds.
 
-    All metrics share the resampled molecules and the sorted scores.
+    All metrics share the resampled molecules and the sorted scores. With several targets a
+    metric is its mean over those in which it is defined, as in MoleculeNet's mean ROC-AUC.
 
     Args:
       metrics: all out of ``metrics.CLASSIFICATION`` or all out of ``metrics.REGRESSION``.
-      labels: [N], NaN where unknown (left out).
-      scores: [S, N] (or [N]), one row a seed of the method.
+      labels: [N] or [N, T], NaN where unknown (left out).
+      scores: [S, N] or [S, N, T] (or [N]), one row a seed of the method.
       clusters: int [N, C] (or [N]), molecules of each example; -1 where it has fewer.
       replicates: bootstrap replicates.
       seed: of the resampling; the same for the same labels gives the same molecules.
@@ -86,7 +87,7 @@ def intervals(
     method = _Method(metrics, data, scores, thresholds)
     values = np.full((replicates, len(metrics)), NAN)
     for r, (weights, rng) in enumerate(data.replicates(replicates, seed)):
-        values[r] = method.replicate(weights, rng)
+        values[r] = method.replicate(weights, method.draw_seeds(rng))
     return {
         name: _interval(value, column)
         for name, value, column in zip(metrics, method.values(), values.T, strict=True)
@@ -132,7 +133,7 @@ def paired_difference(
 
     Args:
       metric, labels, clusters, replicates, seed: see ``intervals``.
-      scores_a, scores_b: [S, N] and [S', N].
+      scores_a, scores_b: [S, N] and [S', N], or [S, N, T] and [S', N, T].
       thresholds: of a and of b.
 
     Returns:
@@ -147,7 +148,8 @@ def paired_difference(
     b = _Method([metric], data, scores_b, thresholds[1])
     values = np.full(replicates, NAN)
     for r, (weights, rng) in enumerate(data.replicates(replicates, seed)):
-        values[r] = a.replicate(weights, rng)[0] - b.replicate(weights, rng)[0]
+        first = a.replicate(weights, a.draw_seeds(rng))[0]
+        values[r] = first - b.replicate(weights, b.draw_seeds(rng))[0]
     return _interval(a.values()[0] - b.values()[0], values)
 
 
@@ -157,10 +159,13 @@ class _Data:
     def __init__(self, labels: np.ndarray, clusters: np.ndarray, *, is_class: bool):
         labels = np.asarray(labels, np.float64)
         clusters = np.asarray(clusters)
-        if labels.ndim != 1 or len(clusters) != len(labels):
+        if labels.ndim not in (1, 2) or len(clusters) != len(labels):
             raise ValueError(f"labels {labels.shape} and clusters {clusters.shape} do not fit")
-        self.keep = ~np.isnan(labels)
-        self.labels = binary(labels[self.keep]) if is_class else labels[self.keep]
+        labels = labels.reshape(len(labels), -1)
+        if is_class:
+            binary(labels[~np.isnan(labels)])
+        self.keep = np.asarray((~np.isnan(labels)).any(axis=1))
+        self.labels = labels[self.keep]
         clusters = clusters.reshape(len(labels), -1)[self.keep]
         if (clusters < 0).all(axis=1).any():
             raise ValueError("an example has no molecule")
@@ -191,7 +196,13 @@ def _distinct(index: np.ndarray, blank: int) -> list[np.ndarray]:
 
 
 class _Method:
-    """One method's scores on the data, ready for replicates."""
+    """One method's scores on the data, ready for replicates.
+
+    Attributes:
+      targets: for each target the labelled rows of the data, and its labels and scores [S, n]
+        there.
+      seeds: for each seed the weighted metrics of each target.
+    """
 
     def __init__(
         self,
@@ -201,38 +212,65 @@ class _Method:
         thresholds: Thresholds,
     ):
         scores = np.atleast_2d(np.asarray(scores, np.float64))
-        if scores.ndim != 2 or scores.shape[1] != len(data.keep):
-            raise ValueError(f"scores {scores.shape} must be [seeds, {len(data.keep)}]")
-        self.metrics, self.labels, self.scores = (
+        shape = len(data.keep), data.labels.shape[1]
+        if scores.shape[1:] not in (shape, shape[:1]) or scores[0].size != np.prod(shape):
+            raise ValueError(f"scores {scores.shape} must be [seeds, {', '.join(map(str, shape))}]")
+        scores = scores.reshape(len(scores), *shape)[:, data.keep]
+        self.metrics, self.thresholds = (
             metrics,
-            data.labels,
-            scores[:, data.keep],
+            np.broadcast_to(np.asarray(thresholds, np.float64), len(scores)),
         )
-        self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(scores))
-        self.seeds: list[Weighted] = []
-        for row, threshold in zip(self.scores, self.thresholds, strict=True):
-            known(self.labels, row)
-            self.seeds.append(weighted_metrics(metrics, self.labels, row, float(threshold)))
+        self.targets = []
+        for t, labels in enumerate(data.labels.T):
+            rows = np.flatnonzero(~np.isnan(labels))
+            self.targets.append((rows, labels[rows], scores[:, rows, t]))
+        self.seeds: list[list[Weighted]] = []
+        for i, threshold in enumerate(self.thresholds):
+            self.seeds.append([])
+            for _, labels, values in self.targets:
+                known(labels, values[i])
+                self.seeds[-1].append(
+                    weighted_metrics(metrics, labels, values[i], float(threshold))
+                )
 
     def values(self) -> np.ndarray:
         """Metrics [k] on all data, averaged over seeds."""
         rows = []
-        for row, threshold in zip(self.scores, self.thresholds, strict=True):
-            if self.metrics[0] in REGRESSION:
-                found = regression_metrics(self.labels, row)
-            else:
-                found = classification_metrics(self.labels, row, float(threshold))
-            rows.append([found[name] for name in self.metrics])
+        for i, threshold in enumerate(self.thresholds):
+            each = []
+            for _, labels, values in self.targets:
+                if self.metrics[0] in REGRESSION:
+                    found = regression_metrics(labels, values[i])
+                else:
+                    found = classification_metrics(labels, values[i], float(threshold))
+                each.append([found[name] for name in self.metrics])
+            rows.append(_mean_of_defined(each))
         return np.mean(rows, axis=0)
 
-    def replicate(self, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Metrics [k] under the weights, averaged over seeds drawn with replacement."""
+    def draw_seeds(self, rng: np.random.Generator) -> np.ndarray:
+        """int [S], how often each seed is drawn, with replacement."""
         n = len(self.seeds)
-        times = np.bincount(rng.integers(0, n, n), minlength=n)
+        return np.bincount(rng.integers(0, n, n), minlength=n)
+
+    def replicate(self, weights: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Metrics [k] under the weights, averaged over seeds that are drawn so many times."""
         total = np.zeros(len(self.metrics))
         for seed in np.flatnonzero(times):
-            total += times[seed] * np.array([*self.seeds[seed](weights).values()])
-        return total / n
+            each = [
+                [*metrics(weights[rows]).values()]
+                for metrics, (rows, _, _) in zip(self.seeds[seed], self.targets, strict=True)
+            ]
+            total += times[seed] * _mean_of_defined(each)
+        return total / len(self.seeds)
+
+
+def _mean_of_defined(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Mean [k] of each column of [T][k] over the rows in which it is not NaN."""
+    values = np.array(rows)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=0)
+    total = np.where(defined, values, 0).sum(axis=0)
+    return np.divide(total, count, out=np.full(values.shape[1], NAN), where=count > 0)
 
 
 def _check_names(metrics: Sequence[str]) -> None:

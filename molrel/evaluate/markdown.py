@@ -31,8 +31,8 @@ STRATA = {
     "seen-seen": "both molecules trained on",
     "seen-new": "one molecule trained on",
     "new-new": "neither molecule trained on",
-    "seen": "molecule trained on",
-    "new": "molecule not trained on",
+    "seen scaffold": "a training molecule has the scaffold",
+    "new scaffold": "no training molecule has the scaffold",
 }
 INTERVALS = (
     "Each value is the mean over seeds; brackets hold its 95 % interval, from a bootstrap that "
@@ -170,7 +170,8 @@ def _differences(rows: Sequence[Row]) -> list[str]:
             }
         )
     about = "Both methods on the same resampled molecules, hence narrower than two intervals."
-    return ["## Paired differences on the target", about, markdown_table(lines)]
+    where = HEADINGS[rows[0]["split"]]
+    return [f"## Paired differences: {where[0].lower()}{where[1:]}", about, markdown_table(lines)]
 
 
 def cell(row: Row, *, sign: bool = False) -> str:

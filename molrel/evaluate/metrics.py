@@ -5,6 +5,8 @@ Both are imported when first needed: they cost a second, and most commands compu
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from molrel.errors import RunError
@@ -123,6 +125,15 @@ def regression_metrics(labels: np.ndarray, predictions: np.ndarray) -> dict[str,
         "mae": float(metrics.mean_absolute_error(y, p)),
         "r2": float(metrics.r2_score(y, p)) if varied else NAN,
         "spearman": float(np.asarray(spearmanr(y, p))[0]) if varied and ranked else NAN,
+    }
+
+
+def mean_metrics(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each metric over the targets in which it is defined (not NaN); NaN if none is."""
+    table = {name: np.array([found[name] for found in each]) for name in each[0]}
+    return {
+        name: float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else NAN
+        for name, values in table.items()
     }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from molrel.data.types import Task
 from molrel.errors import RunError
 from molrel.evaluate.floors import PREFIX
-from molrel.evaluate.report import seed_scores
+from molrel.evaluate.report import arrays, seed_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,13 @@ Log = Sequence[Mapping[str, Any]]
 Curve = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def plot_run(path: Path, log: Log, target: Mapping[str, pd.DataFrame], task: Task) -> None:
+def plot_run(
+    path: Path,
+    log: Log,
+    target: Mapping[str, pd.DataFrame],
+    task: Task,
+    title: str = "Target",
+) -> None:
     """Draws curves.png: every term of the loss, source validation, and the target.
 
     Lines are means over seeds, bands reach from the lowest to the highest seed.
@@ -39,7 +45,9 @@ def plot_run(path: Path, log: Log, target: Mapping[str, pd.DataFrame], task: Tas
       target: method name -> its predictions on the target (or on another test set), with
         the columns label and score_0, ...; the main method first. Names of floors start
         with ``floors.PREFIX``. May be empty.
-      task: parity plots for regression, otherwise ROC and precision-recall curves.
+      task: parity plots for regression, otherwise ROC and precision-recall curves or, of
+        several label columns, the area under these for each.
+      title: of the panels of the predictions.
 
     Raises:
       RunError: the file cannot be written.
@@ -63,10 +71,13 @@ def plot_run(path: Path, log: Log, target: Mapping[str, pd.DataFrame], task: Tas
     known = {n: f.dropna(subset=["label"]) for n, f in target.items()}
     known = {n: f for n, f in known.items() if len(f)}
     if task.kind == "regression":
-        _parity_panels(others, known, task.units[0] if task.units else "")
+        _parity_panels(others, known, task.units[0] if task.units else "", title)
+    elif any("target" in frame for frame in known.values()):
+        _by_target(others[0], known, "auroc", f"{title}: AUROC of each label column")
+        _by_target(others[1], known, "ap", f"{title}: average precision of each label column")
     else:
-        _roc(others[0], known)
-        _precision_recall(others[1], known)
+        _roc(others[0], known, title)
+        _precision_recall(others[1], known, title)
     temporary = path.with_name(path.name + ".tmp")
     try:
         figure.savefig(temporary, format="png", dpi=110)
@@ -177,12 +188,12 @@ def _curves(
     return drawn
 
 
-def _roc(axes: Axes, target: Mapping[str, pd.DataFrame]) -> None:
+def _roc(axes: Axes, target: Mapping[str, pd.DataFrame], title: str) -> None:
     drawn = _curves(axes, target, roc, "auroc", "AUROC")
     if drawn:
         axes.plot([0, 1], [0, 1], linestyle=":", color=GREY, label="floor: no skill: AUROC 0.500")
     axes.set(
-        title="Target: ROC",
+        title=f"{title}: ROC",
         xlabel="false positive rate",
         ylabel="true positive rate",
         xlim=(0, 1),
@@ -192,13 +203,13 @@ def _roc(axes: Axes, target: Mapping[str, pd.DataFrame]) -> None:
     _legend(axes, drawn, "no labelled examples of two classes", loc="lower right")
 
 
-def _precision_recall(axes: Axes, target: Mapping[str, pd.DataFrame]) -> None:
+def _precision_recall(axes: Axes, target: Mapping[str, pd.DataFrame], title: str) -> None:
     drawn = _curves(axes, target, precision_recall, "ap", "AP")
     if drawn:
         rate = float(next(iter(target.values()))["label"].to_numpy(float).mean())
         axes.axhline(rate, linestyle=":", color=GREY, label=f"floor: prevalence: AP {rate:.3f}")
     axes.set(
-        title="Target: precision and recall",
+        title=f"{title}: precision and recall",
         xlabel="recall",
         ylabel="precision",
         xlim=(0, 1),
@@ -208,7 +219,36 @@ def _precision_recall(axes: Axes, target: Mapping[str, pd.DataFrame]) -> None:
     _legend(axes, drawn, "no labelled examples of two classes", loc="best")
 
 
-def _parity_panels(panels: Sequence[Axes], target: Mapping[str, pd.DataFrame], unit: str) -> None:
+def _by_target(axes: Axes, target: Mapping[str, pd.DataFrame], metric: str, title: str) -> None:
+    """One point a label column and method, columns ordered by how many labels are positive."""
+    from molrel.evaluate.metrics import classification_metrics
+
+    first = next(iter(target.values()))
+    names = np.unique(np.asarray(first["target"], str))  # in the order of ``arrays``
+    rates = np.nanmean(arrays(first)[0], axis=0)
+    known = [t for t in np.argsort(rates) if 0 < rates[t] < 1]
+    for method, frame in target.items():
+        if method.startswith(PREFIX):
+            continue
+        labels, scores, _ = arrays(frame)
+        values = [
+            np.mean([classification_metrics(labels[:, t], s, 0.5)[metric] for s in scores[..., t]])
+            for t in known
+        ]
+        axes.plot(values, marker="o", markersize=4, linewidth=0.6, label=method)
+    floor = [0.5 if metric == "auroc" else rates[t] for t in known]
+    axes.plot(floor, linestyle=":", color=GREY, label="floor: no skill")
+    if len(known) <= 30:
+        labelled = [str(names[t])[:24] for t in known]
+        axes.set_xticks(range(len(known)), labelled, rotation=90, fontsize=7)
+    axes.set(title=title, xlabel="label column, by share of positives", ylim=(0, 1.01))
+    axes.grid(alpha=0.25)
+    _legend(axes, bool(known), "no label column of two classes")
+
+
+def _parity_panels(
+    panels: Sequence[Axes], target: Mapping[str, pd.DataFrame], unit: str, title: str
+) -> None:
     """Predicted against true values of the first two methods that are not floors."""
     methods = [name for name in target if not name.startswith(PREFIX)][: len(panels)]
     shown = [target[m] for m in methods]
@@ -216,7 +256,7 @@ def _parity_panels(panels: Sequence[Axes], target: Mapping[str, pd.DataFrame], u
     limits = (min(map(np.min, every)), max(map(np.max, every))) if shown else (0.0, 1.0)
     for i, axes in enumerate(panels):
         if i < len(methods):
-            _parity(axes, methods[i], shown[i], unit, limits)
+            _parity(axes, f"{title}: {methods[i]}", shown[i], unit, limits)
         elif i == 0:
             _legend(axes, False, "no labelled examples")
         else:
@@ -224,7 +264,7 @@ def _parity_panels(panels: Sequence[Axes], target: Mapping[str, pd.DataFrame], u
 
 
 def _parity(
-    axes: Axes, method: str, frame: pd.DataFrame, unit: str, limits: tuple[float, float]
+    axes: Axes, title: str, frame: pd.DataFrame, unit: str, limits: tuple[float, float]
 ) -> None:
     from molrel.evaluate.metrics import regression_metrics
 
@@ -239,7 +279,7 @@ def _parity(
     )
     suffix = f" [{unit}]" if unit else ""
     axes.set(
-        title=f"Target: {method}\nRMSE {rmse:.3f}, R² {r2:.3f}",
+        title=f"{title}\nRMSE {rmse:.3f}, R² {r2:.3f}",
         xlabel=f"label{suffix}",
         ylabel=f"prediction{suffix}, mean of seeds",
     )

@@ -44,6 +44,25 @@ def molecule_ids(frame: pd.DataFrame) -> np.ndarray:
     return frame[[c for c in ("molecule_a", "molecule_b") if c in frame]].to_numpy(np.int64)
 
 
+def arrays(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(labels, scores, molecule ids) of a predictions frame, as the bootstrap takes them.
+
+    [N], [S, N] and [N, C]; of a frame with the columns ``target`` and ``example``, which has a
+    row for each label of an example, [N, T], [S, N, T] and [N, C], NaN and 0 where there is no
+    row.
+    """
+    if "target" not in frame:
+        return frame["label"].to_numpy(np.float64), seed_scores(frame), molecule_ids(frame)
+    examples, first, n = np.unique(frame["example"], return_index=True, return_inverse=True)
+    names, t = np.unique(np.asarray(frame["target"], str), return_inverse=True)
+    labels = np.full((len(examples), len(names)), np.nan)
+    labels[n, t] = frame["label"]
+    found = seed_scores(frame)
+    scores = np.zeros((len(found), *labels.shape))
+    scores[:, n, t] = found
+    return labels, scores, molecule_ids(frame)[first]
+
+
 def evaluate_predictions(
     frame: pd.DataFrame,
     *,
@@ -58,7 +77,8 @@ def evaluate_predictions(
     Args:
       frame: one row an example, with the columns ``molecule_a``, ``molecule_b`` (int ids; the
         latter not for one-sided data), ``label`` (NaN where unknown), ``split``
-        ("source-valid", "source-test" or "target"), ``stratum`` and one ``score_i`` a seed.
+        ("source-valid", "source-test" or "target"), ``stratum`` and one ``score_i`` a seed. Of
+        several targets one row a label, with ``target`` and ``example`` (``arrays``).
       method, setting: names that the rows carry.
       task: regression or classification metrics.
       thresholds: decision threshold, one for all seeds or one each.
@@ -67,7 +87,9 @@ def evaluate_predictions(
     Returns:
       Dicts with the keys method, setting, split, stratum, metric, mean, low, high, n_seeds,
       n_examples (with a label), prevalence (mean label; None for regression) and skipped
-      (replicates in which the metric was not defined). Stratum "all" comes first.
+      (replicates in which the metric was not defined). Stratum "all" comes first. Of several
+      targets each metric is the mean over those in which it is defined; F1 and accuracy, which
+      need a threshold for each, are left out.
 
     Raises:
       RunError: a score is not finite.
@@ -75,27 +97,29 @@ def evaluate_predictions(
     check_scores(frame, method)
     regression = task.kind == "regression"
     metrics = REGRESSION if regression else CLASSIFICATION
+    if "target" in frame and not regression:
+        metrics = ("auroc", "ap", "brier")
     rows: list[dict[str, Any]] = []
     for split in SPLITS:
         part = frame.loc[frame["split"] == split].dropna(subset=["label"])
         found: dict[str, Any] = {}
         for stratum in ["all", *sorted(set(part["stratum"]))] if len(part) else []:
             chosen = part if stratum == "all" else part.loc[part["stratum"] == stratum]
-            labels = chosen["label"].to_numpy(np.float64)
+            labels, scores, molecules = arrays(chosen)
             # A stratum that holds every example is not resampled twice.
             if stratum == "all" or len(chosen) < len(part):
                 found = intervals(
                     metrics,
                     labels,
-                    seed_scores(chosen),
-                    molecule_ids(chosen),
+                    scores,
+                    molecules,
                     replicates=replicates,
                     thresholds=thresholds,
                 )
             common = {
                 "n_seeds": len(score_columns(frame)),
-                "n_examples": len(chosen),
-                "prevalence": None if regression else float(labels.mean()),
+                "n_examples": len(labels),
+                "prevalence": None if regression else float(chosen["label"].mean()),
             }
             for metric, interval in found.items():
                 rows.append(

@@ -16,6 +16,7 @@ from molrel.data.batches import IndexBatch
 from molrel.data.knowledge import DomainKnowledge
 from molrel.data.table import MoleculeTable
 from molrel.losses import supervised
+from molrel.nn.batch_norm import STATISTICS
 from molrel.nn.graph import Molecules, gather, segment_sum
 from molrel.nn.two_view import Branches
 
@@ -100,6 +101,9 @@ class Method(NamedTuple):
       predict: (params, state, encoded, sides) -> logits [P, T].
       embed: (encoded) -> [U, D], one vector a molecule.
       target: whether training uses (unlabelled) target examples.
+      start: (key, variables, table, batches) -> Variables; called once before training with
+        index batches that hold every training example of the source once, on one device, and
+        not inside a jit. None for methods that start from ``init`` as it is.
     """
 
     init: Callable[..., Variables]
@@ -108,9 +112,10 @@ class Method(NamedTuple):
     predict: Callable[[Params, State, Any, Sides], Float[Array, "p t"]]
     embed: Callable[[Any], Float[Array, "u d"]]
     target: bool
+    start: Callable[..., Variables] | None = None
 
 
-Need = Literal["pictures", "fingerprints"]
+Need = Literal["pictures", "fingerprints", "scaffolds"]
 
 
 class MethodConfig(Protocol):
@@ -227,23 +232,56 @@ def from_network(
     """The method that trains a ``Network`` with a loss.
 
     Args:
-      network: the module.
+      network: the module. Statistics of BatchNorm that it keeps are part of the method's state.
       loss: see ``Method``.
       target: whether training uses target examples.
-      state: initial value of what is not trained by gradient; none by default.
+      state: initial value of what else is not trained by gradient; none by default.
     """
 
     def init(key: Array, batch: Batch) -> Variables:
-        params = network.init(key, batch.molecules, batch.sides)["params"]
-        return Variables(params, jax.tree.map(jnp.asarray, state or {}))
+        variables = dict(network.init(key, batch.molecules, batch.sides))
+        params = variables.pop("params")
+        return Variables(params, variables | jax.tree.map(jnp.asarray, state or {}))
 
-    def encode(params: Params, _: State, molecules: Molecules) -> Any:
-        return network.apply({"params": params}, molecules, method="encode")
+    def encode(params: Params, state: State, molecules: Molecules) -> Any:
+        variables = {"params": params} | statistics(state)
+        return network.apply(variables, molecules, method="encode")
 
     def predict(params: Params, _: State, encoded: Any, sides: Sides) -> Array:
         return network.apply({"params": params}, encoded, sides, method="relate")[1]  # pyright: ignore
 
     return Method(init, loss, encode, predict, lambda encoded: encoded.z, target)
+
+
+def statistics(state: State) -> dict[str, Any]:
+    """The part of a method's state that holds BatchNorm's running averages."""
+    return {STATISTICS: state[STATISTICS]} if STATISTICS in state else {}
+
+
+def apply_statistics_network(
+    network: nn.Module,
+    params: Params,
+    state: State,
+    batch: Batch,
+    key: Array,
+    axis_name: str | None,
+) -> tuple[Any, State]:
+    """(encoded molecules, state with new running averages) of a batch in training.
+
+    A molecule counts in BatchNorm as often as it occurs in the batch's examples.
+    """
+    weight = batch.occurrences(0) + batch.occurrences(1)
+    encoded, new = network.apply(
+        {"params": params} | statistics(state),
+        batch.molecules,
+        weight,
+        train=True,
+        axis_name=axis_name,
+        method="encode",
+        mutable=[STATISTICS],
+        rngs={"dropout": key},
+    )
+    return encoded, {**state, **new}
 
 
 def apply_network(

@@ -112,6 +112,18 @@ sum_incoming.defvjp(
 
 
 @jax.custom_vjp
+def sum_leaving(h: Float[Array, "e d"], bonds: Bonds) -> Float[Array, "n d"]:
+    """sum_v h_uv over the bonds that leave each atom u."""
+    return _sum_per_atom(h, bonds, leaving=True)
+
+
+sum_leaving.defvjp(
+    lambda h, bonds: (sum_leaving(h, bonds), bonds),
+    lambda bonds, g: (_masked(g[bonds.senders], bonds.mask), None),
+)
+
+
+@jax.custom_vjp
 def at_senders(x: Float[Array, "n d"], bonds: Bonds) -> Float[Array, "e d"]:
     """x_u for each bond u -> v, 0 for padding."""
     return _masked(x[bonds.senders], bonds.mask)

@@ -45,6 +45,8 @@ class Molecules:
       pictures: uint8 [U, S, S, 3] or None.
       fingerprints: uint8 [U, B] or None.
       positions: f32 [N, 2], place of each atom in its molecule's picture (row, column).
+      scaffold: int32 [U] or None, see ``MoleculeTable.scaffolds``.
+      max_atoms, n_scaffolds: of the table.
     """
 
     ids: Int[Array, " u"]
@@ -70,7 +72,9 @@ class Molecules:
     pictures: UInt8[Array, "u s s 3"] | None
     fingerprints: UInt8[Array, "u b"] | None
     positions: Float[Array, "n 2"]
+    scaffold: Int[Array, " u"] | None
     max_atoms: int = flax.struct.field(pytree_node=False)
+    n_scaffolds: int = flax.struct.field(pytree_node=False)
 
     @property
     def nodes(self) -> Float[Array, "n a"]:
@@ -185,7 +189,9 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
         pictures=None if table.pictures is None else table.pictures[ids],
         fingerprints=None if table.fingerprints is None else table.fingerprints[ids],
         positions=atoms["positions"],
+        scaffold=None if table.scaffolds is None else table.scaffolds[ids],
         max_atoms=table.max_atoms,
+        n_scaffolds=table.n_scaffolds,
     )
 
 

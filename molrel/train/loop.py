@@ -19,11 +19,18 @@ import optax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from molrel.data.batches import Budget, MoleculeSizes, Sampler, choose_budget, step_batches
+from molrel.data.batches import (
+    Budget,
+    MoleculeSizes,
+    Sampler,
+    all_batches,
+    choose_budget,
+    step_batches,
+)
 from molrel.data.table import MoleculeTable
 from molrel.errors import RunError, writing
 from molrel.memory import release_free_memory
-from molrel.methods.method import Method
+from molrel.methods.method import Method, Variables
 from molrel.train.checkpoint import Checkpoints, RunState
 from molrel.train.settings import OptimiserConfig, TrainConfig
 from molrel.train.step import Program, TrainState, compile_step, stack, unstack
@@ -32,18 +39,20 @@ Validate = Callable[[Any, Any], dict[str, float]]
 
 
 def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping, then AdamW on a warm-up and cosine schedule.
+    """Clipping, then AdamW on a warm-up and cosine schedule, or on a constant rate.
 
     The learning rate may be an array, and so differ between runs of one program.
     """
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=1.0,
-        warmup_steps=max(1, round(config.warmup * steps)),
-        decay_steps=max(2, steps),
-    )
+    schedule = optax.constant_schedule(1.0)
+    if config.schedule == "cosine":
+        schedule = optax.warmup_cosine_decay_schedule(
+            init_value=0.0,
+            peak_value=1.0,
+            warmup_steps=max(1, round(config.warmup * steps)),
+            decay_steps=max(2, steps),
+        )
     return optax.chain(
-        optax.clip_by_global_norm(config.clip),
+        optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
         optax.adamw(schedule, weight_decay=config.weight_decay),
         optax.scale(config.learning_rate),
     )
@@ -130,6 +139,8 @@ def train(
         if latest is not None:
             done, run = latest, checkpoints.restore(run)
         log.truncate(done)
+    if not done and method.start is not None:
+        run = _start(method, run, table, sampler, budget, sizes)
 
     # ---- loop ---------------------------------------------------------------------------
     bar = tqdm(
@@ -210,6 +221,28 @@ def _fresh_run(program: Program, table, batch, seeds, options, n_devices: int) -
         best_value=jnp.full(len(seeds), -jnp.inf),
         best_step=jnp.zeros(len(seeds), jnp.int32),
     )
+
+
+def _start(
+    method: Method,
+    run: RunState,
+    table: MoleculeTable,
+    sampler: Sampler,
+    budget: Budget,
+    sizes: MoleculeSizes,
+) -> RunState:
+    """The state of every seed after the method's ``start``."""
+    assert method.start is not None
+    every = all_batches(sampler.source, sampler.n_source, budget, sizes)
+    started = []
+    for i in range(len(run.train.step)):
+        state = unstack(run.train, i)
+        key = jax.random.fold_in(state.key, np.iinfo(np.int32).max)  # no step has this number
+        variables = method.start(key, Variables(state.params, state.state), table, every)
+        started.append(dataclasses.replace(state, params=variables.params, state=variables.state))
+    states = stack(started)
+    best = jax.tree.map(jnp.copy, (states.params, states.state))
+    return dataclasses.replace(run, train=states, best_params=best[0], best_state=best[1])
 
 
 def _keep_best(run: RunState, plain: Any, validations: list[dict[str, float]], step: int):

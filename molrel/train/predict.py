@@ -44,7 +44,7 @@ def make_predictor(
     def predict(params: Any, state: Any, examples: Examples) -> np.ndarray:
         encoded = encode_all(params, state, examples.molecules())
         sides = [side.dense() for side in examples.sides]
-        if symmetric and all(s.shape[1] == 1 for s in sides):
+        if symmetric and [s.shape[1] for s in sides] == [1, 1]:
             sides = [np.minimum(*sides), np.maximum(*sides)]
         out = []
         # Attention between two bags needs memory by the product of their sizes.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SeedsMode = Literal["auto", "vmap", "loop"]
@@ -10,13 +11,16 @@ SeedsMode = Literal["auto", "vmap", "loop"]
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """AdamW with linear warm-up, cosine decay and clipping by global norm."""
+    """AdamW, by default with linear warm-up, cosine decay and clipping by global norm."""
 
     learning_rate: float = 5e-4
     weight_decay: float = 1e-5
     warmup: float = 0.05
     """Share of the steps."""
     clip: float = 1.0
+    """Largest norm of the gradient; 0 clips nothing."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """constant has no warm-up either."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,15 @@ class TrainConfig:
     """The loop."""
 
     steps: int = 1000
+    epochs: int = 0
+    """Passes over the training part, in place of steps; then the last batch of a pass holds
+    what is left, and ``evaluate_every`` counts passes. 0 counts steps, which run from one pass
+    into the next."""
     source_examples: int = 256
     """Source examples a step, over all devices."""
     target_examples: int = 256
     evaluate_every: int = 100
-    """Steps between validations, log lines and checkpoints."""
+    """Steps (or epochs) between validations, log lines and checkpoints."""
     valid_examples: int = 10_000
     """Most source-validation examples used for model selection."""
     seeds_mode: SeedsMode = "auto"
@@ -38,3 +46,12 @@ class TrainConfig:
     """Bootstrap replicates of the intervals."""
     baselines: bool = True
     """Also fit the fingerprint random forest."""
+
+    def in_steps(self, n_examples: int) -> TrainConfig:
+        """The same in steps, for a training part of so many examples."""
+        if not self.epochs:
+            return self
+        each = math.ceil(n_examples / self.source_examples)
+        return replace(
+            self, steps=self.epochs * each, evaluate_every=self.evaluate_every * each, epochs=0
+        )

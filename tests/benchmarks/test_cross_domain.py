@@ -76,7 +76,7 @@ def test_a_trial_that_diverges_is_not_chosen(stage, tmp_path, monkeypatch):
         if options[0]["optimiser.learning_rate"] in diverging:
             raise RunError("a loss is not finite")
         cost = {"n_parameters": 1, "seconds_per_step": 0.0}
-        return [({}, {})] * len(seeds), np.full(len(seeds), 0.7), cost
+        return [experiment.Fitted(({}, {}), ({}, {}), 0.7)] * len(seeds), cost
 
     def score(params, state, examples):
         return np.zeros(len(examples))

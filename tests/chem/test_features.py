@@ -6,13 +6,13 @@ from chem_cases import ALL, DRUGS
 from rdkit import Chem
 
 from molrel.chem.features import (
-    CGIB_SCHEME,
     FeatureConfig,
     MoleculeFeatures,
     count_flags,
     expand,
     featurise,
 )
+from molrel.chem.schemes import CGIB_SCHEME
 from molrel.chem.smiles import MoleculeError, parse
 from molrel.errors import InputError
 

@@ -15,7 +15,7 @@ def staged():
     def load(name: str, max_atoms: int = 100):
         entry = catalog.describe(name)
         if not any(
-            all((folder / path).is_file() for path in entry.files)
+            all((folder / path).is_file() for path in entry.needed(name.partition("/")[2]))
             for folder in catalog.data_folders()
         ):
             pytest.skip(f"{name} is not on this machine")

@@ -7,7 +7,8 @@ import pytest
 from jax.test_util import check_grads
 from molecules import CONFIG, SMILES, make_batch, make_table
 
-from molrel.chem.features import FEATURE_SCHEMES, expand, featurise
+from molrel.chem.features import expand, featurise
+from molrel.chem.schemes import FEATURE_SCHEMES
 from molrel.data.table import neighbour_slots
 from molrel.nn import graph as ops
 

@@ -1,0 +1,23 @@
+"""A graph network with one head on a property set; the baseline of configs/topexpert.py.
+
+molrel train configs/property_gin.py --data.source tox21 --out runs/gin_tox21
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.molecule import MoleculeGNNConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="property_gin",
+        data=DataConfig(source="bace", target=None, split="deterministic_scaffold"),
+        features=FeatureConfig(scheme="hu", picture_size=16, max_atoms=500),
+        method=MoleculeGNNConfig(),
+        optimiser=OptimiserConfig(
+            learning_rate=1e-3, weight_decay=0.0, clip=0.0, schedule="constant"
+        ),
+        train=TrainConfig(epochs=100, source_examples=512, evaluate_every=1),
+        seeds=tuple(range(10)),
+    )

@@ -1,0 +1,21 @@
+"""TopExpert's experts over pairs: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+molrel train configs/topexpert_mixtures.py --out runs/topexpert_mixtures
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.topexpert import TopExpertConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="topexpert_mixtures",
+        data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
+        features=FeatureConfig(scheme="hu", picture_size=16),
+        method=TopExpertConfig(width=64, depth=3, dropout=0.1, final_temperature=0.1),
+        optimiser=OptimiserConfig(learning_rate=1e-3),
+        train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),
+        seeds=(0, 1, 2),
+    )

@@ -1,0 +1,48 @@
+"""Graph networks of Hu et al. with one linear head: the baseline of property prediction.
+
+Hu et al., "Strategies for pre-training graph neural networks" (ICLR 2020) without pre-training:
+GIN, GCN, GAT or GraphSAGE, 5 layers of width 300, the last layer's atoms averaged. Pairs of
+molecules, which the paper does not have, go through symmetric pair features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from molrel.data.knowledge import DomainKnowledge
+from molrel.methods.method import (
+    Method,
+    SourceOnlyConfig,
+    apply_statistics_network,
+    from_network,
+    supervise,
+)
+from molrel.nn.hu import Convolution
+from molrel.nn.molecule import MoleculeNetwork
+
+
+@dataclass(frozen=True)
+class MoleculeGNNConfig(SourceOnlyConfig):
+    """A graph network with one head, trained on labels alone. Features: scheme "hu"."""
+
+    convolution: Convolution = "gin"
+    width: int = 300
+    depth: int = 5
+    dropout: float = 0.5
+
+    def build(
+        self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
+    ) -> Method:
+        """See ``MethodConfig``."""
+        network = MoleculeNetwork(
+            self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
+        )
+
+        def loss(params, state, batch, key, progress, axis_name=None):
+            encoded, state = apply_statistics_network(network, params, state, batch, key, axis_name)
+            related: Any = network.apply({"params": params}, encoded, batch.sides, method="relate")
+            total = supervise(kind, related[1], batch, axis_name)
+            return total, (state, {"supervised": total})
+
+        return from_network(network, loss, target=False)
