@@ -19,7 +19,7 @@ from molrel.errors import InputError, writing
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
-from molrel.prepare import divide, load_dataset, name_strata
+from molrel.prepare import divide, is_file, load_dataset, name_strata
 from molrel.reporting import part_frame, thresholds
 from molrel.runs import Run, load_run
 from molrel.train.checkpoint import first_line
@@ -82,8 +82,11 @@ def _score_names(run: Run) -> list[str]:
 
 
 def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
-    """SMILES columns to read: those chosen, or those of the run's own config."""
-    columns = list(run.config.data.smiles_columns if chosen is None else chosen)
+    """SMILES columns to read: those chosen, or those of the run's own file; a run of single
+    molecules that came from the catalogue has ``smiles``."""
+    data = run.config.data
+    usual = data.smiles_columns if is_file(data.source) or run.sides > 1 else ("smiles",)
+    columns = list(usual if chosen is None else chosen)
     if len(columns) != run.sides or len(set(columns)) != len(columns):
         raise InputError(
             f"the run takes {run.sides} molecules a row, the SMILES columns are {columns}",
@@ -177,7 +180,7 @@ def evaluate_run(
     if data is not None:
         settings = replace(
             run.config.data,
-            smiles_columns=tuple(_columns(run, smiles_columns)),
+            smiles_columns=tuple(_columns(run, smiles_columns)) if is_file(data) else (),
             label_column=label_column or run.config.data.label_column,
         )
         frames, notes = _score_dataset(run, own, data, settings)

@@ -10,9 +10,10 @@ from molrel.chem.features import FeatureConfig, featurise
 from molrel.data.batches import Budget, MoleculeSizes, Sampler
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.table import MoleculeTable, build_table
-from molrel.data.types import Examples
+from molrel.data.types import Bag, Examples
 from molrel.methods.distrans import DisTransConfig, LossWeights, distrans
 from molrel.methods.method import Method
+from molrel.methods.topexpert import TopExpertConfig
 
 FEATURES = FeatureConfig(picture_size=32)
 SOURCE = ["CCCCCC", "c1ccccc1", "CC1CCCCC1", "C=CCC", "CC(C)CC", "Cc1ccccc1C", "C1CCCC1", "CCC#C"]
@@ -49,6 +50,28 @@ def problem() -> tuple[MoleculeTable, DomainKnowledge, Examples, Examples]:
         Examples.pairs(source, (source.sum(1) % 2).astype(np.float32)),
         Examples.pairs(target, np.zeros(30, np.float32), domain=1),
     )
+
+
+def make_expert_problem(n_source: int = 13):
+    """``make_problem`` of single molecules, with BatchNorm and nothing that is drawn."""
+    config = FeatureConfig(scheme="hu", picture_size=16)
+    features = [featurise(s, config) for s in SOURCE + TARGET]
+    table = build_table(
+        features, config, type_map=np.arange(72), groups=np.zeros(0, int), pictures=False
+    )
+    settings = TopExpertConfig(width=16, depth=2, dropout=0.0, gate_width=8, gate="equal")
+    method = settings.build(None, kind="multilabel", n_outputs=2, symmetric=True)
+    rng = np.random.default_rng(0)
+    ids, labels = rng.integers(0, len(features), 40), rng.integers(0, 2, (40, 2)).astype(float)
+    labels[rng.random((40, 2)) < 0.3] = np.nan
+    examples = Examples(
+        (Bag.singles(ids),), labels.astype(np.float32), np.zeros(40, np.int32), np.ones(40, "f")
+    )
+    sampler = Sampler(examples, None, n_source=n_source, n_target=0)
+    sizes = MoleculeSizes(table)
+    everything = sizes.of(np.arange(table.padding_id))
+    budget = Budget(*(getattr(everything, f) + 3 for f in everything.__dataclass_fields__))
+    return method, table, sampler, sizes, budget
 
 
 def make_problem(config: DisTransConfig = CONFIG, n_source: int = 13, n_target: int = 10):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from molrel.collectives import gather_sum, share
+from molrel.dtypes import widen
 from molrel.losses._checks import check
 from molrel.losses.supervised import masked_mean
 
@@ -27,6 +28,8 @@ def student_t_assignment(
       ValueError, TypeError: shapes or dtypes are not the above.
     """
     check(z=(z, "float N Z"), centroids=(centroids, "float K Z"))
+    z = widen(z)
+    centroids = centroids.astype(z.dtype)
     near = 1 / (1 + jnp.sum(jnp.square(z[:, None] - centroids[None]), axis=-1))
     return near / jnp.sum(near, axis=1, keepdims=True)
 
@@ -39,8 +42,8 @@ def sharpened_target(
     DEC's target distribution (Xie et al., ICML 2016, eq. 3): confident assignments are
     strengthened, large clusters weakened. Sums run over the real examples of all devices.
     """
-    q = jax.lax.stop_gradient(q)
-    size = gather_sum(jnp.sum(jnp.where(mask[:, None], q, 0), axis=0), axis_name)
+    q = jax.lax.stop_gradient(_real(q, mask))
+    size = gather_sum(mask.astype(q.dtype) @ q, axis_name)
     sharp = jnp.square(q) / jnp.maximum(size, TINY)[None]
     return sharp / jnp.maximum(jnp.sum(sharp, axis=1, keepdims=True), TINY)
 
@@ -52,9 +55,9 @@ def clustering_loss(
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Mean over examples of KL(p || q), in nats; the gradient flows into q alone."""
-    p = jax.lax.stop_gradient(p)
+    p, q = jax.lax.stop_gradient(_real(p, mask)), _real(q, mask)
     divergence = jnp.sum(p * (jnp.log(p + TINY) - jnp.log(q + TINY)), axis=1)
-    return masked_mean(divergence, mask.astype(q.dtype), axis_name)
+    return masked_mean(divergence, mask, axis_name)
 
 
 def alignment_loss(
@@ -77,8 +80,15 @@ def alignment_loss(
     def unit(x: Array) -> Array:
         return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
 
-    cosine = unit(scaffolds) @ unit(centroids).T
-    return masked_mean(jnp.sum(q * (1 - cosine), axis=1), mask.astype(q.dtype), axis_name)
+    scaffolds = _real(scaffolds, mask)
+    cosine = unit(scaffolds) @ unit(centroids.astype(scaffolds.dtype)).T
+    apart = jnp.sum(_real(q, mask) * (1 - cosine), axis=1)
+    return masked_mean(apart, mask, axis_name)
+
+
+def _real(rows: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
+    """The rows with 1 in those of padding, before any formula sees them."""
+    return jnp.where(mask[:, None], widen(rows), 1)
 
 
 def gumbel_softmax(
@@ -112,7 +122,8 @@ def expert_loss(
       axis_name: device axis.
     """
     check(losses=(losses, "float N T K"), gate=(gate, "float N K"), known=(known, "bool N T"))
-    safe = jnp.where(known[..., None], losses, 0)
+    safe = jnp.where(known[..., None], widen(losses), 0)
+    gate = jnp.where(known.any(axis=1, keepdims=True), gate.astype(safe.dtype), 0)
     weight = known.astype(gate.dtype)
     total = gather_sum(jnp.einsum("nk,ntk->tk", gate, safe), axis_name)
     size = gather_sum(jnp.einsum("nk,nt->tk", gate, weight), axis_name)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from molrel.data.batches import (
     Budget,
     Sampler,
+    all_batches,
     choose_budget,
     concatenate,
     index_batch,
@@ -154,3 +155,30 @@ def test_concatenate_keeps_bags():
     assert joined.sides[0].ids.tolist() == [1, 2, 5]
     assert joined.sides[0].offsets.tolist() == [0, 2, 3]
     assert joined.domain.tolist() == [0, 1]
+
+
+def test_whole_epochs_end_with_what_is_left():
+    sampler = Sampler(pairs(10), None, n_source=4, n_target=0, whole_epochs=True)
+    for epoch in range(3):
+        parts = [sampler.examples(0, 3 * epoch + i) for i in range(3)]
+        assert [len(p) for p in parts] == [4, 4, 2]
+        seen = np.concatenate([np.stack([s.ids for s in p.sides], 1) for p in parts])
+        every = np.stack([s.ids for s in sampler.source.sides], 1)
+        assert sorted(map(tuple, seen)) == sorted(map(tuple, every))
+    orders = [sampler.examples(0, 3 * e).sides[0].ids.tolist() for e in range(3)]
+    assert len({tuple(o) for o in orders}) > 1
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(60, 400))
+def test_all_batches_hold_every_example_once_in_order(n, rows, atoms):
+    examples = pairs(n)
+    batches = all_batches(examples, rows, Budget(48, *[max(atoms, 90)] * 5), SIZES)
+    assert {b.mask.shape for b in batches} == {(rows,)}
+    for side, original in zip(range(2), examples.sides):
+        ids = np.concatenate([b.molecules[b.sides[side][b.mask, 0]] for b in batches])
+        np.testing.assert_array_equal(ids, original.ids)
+
+
+def test_an_example_that_is_too_large_is_named():
+    with pytest.raises(InputError, match="budget"):
+        all_batches(pairs(5), 3, Budget(48, *[3] * 5), SIZES)

@@ -213,3 +213,36 @@ def test_is_fast_enough_for_large_sets():
     names = ("auroc", "ap", "f1", "accuracy")
     intervals(names, labels, rng.random((3, 250_000)), pairs, replicates=20)
     assert time.process_time() - started < 12
+
+
+def several_targets(n=80, n_targets=4):
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 2, (n, n_targets)).astype(float)
+    labels[rng.random(labels.shape) < 0.3] = np.nan
+    labels[:, 2] = np.where(np.isnan(labels[:, 2]), np.nan, 1.0)  # a single class
+    scores = rng.random((2, n, n_targets)) + 0.3 * np.nan_to_num(labels)
+    return labels, scores, rng.integers(0, 40, (n, 1))
+
+
+def test_of_several_targets_the_mean_over_those_of_two_classes():
+    labels, scores, molecules = several_targets()
+    found = intervals(["auroc", "ap"], labels, scores, molecules, replicates=50)
+    columns = [
+        intervals(["auroc"], labels[:, t], scores[..., t], molecules, replicates=0)["auroc"].mean
+        for t in (0, 1, 3)
+    ]
+    assert found["auroc"].mean == pytest.approx(np.mean(columns))
+    assert found["auroc"].low < found["auroc"].mean < found["auroc"].high
+    alone = intervals(["auroc"], labels[:, :1], scores[..., :1], molecules, replicates=50)
+    assert alone == intervals(["auroc"], labels[:, 0], scores[..., 0], molecules, replicates=50)
+
+
+def test_a_paired_difference_of_several_targets():
+    labels, scores, molecules = several_targets()
+    zero = paired_difference("auroc", labels, scores[:1], scores[:1], molecules, replicates=20)
+    assert zero.mean == zero.low == zero.high == 0
+    better = np.where(np.isnan(labels), 0, labels)[None]
+    found = paired_difference("auroc", labels, better, scores, molecules, replicates=20)
+    assert found.low > 0 and found.mean == pytest.approx(
+        1 - intervals(["auroc"], labels, scores, molecules, replicates=0)["auroc"].mean
+    )

@@ -236,3 +236,38 @@ def test_table_of_nothing_and_of_uneven_rows():
     assert markdown_table([]) == "(none)\n"
     table = markdown_table([{"a": 1, "b": True}, {"a": 1234567.8, "c": math.nan}])
     assert table.splitlines()[2:] == ["| 1 | True |  |", "| 1,234,567.8 |  | nan |"]
+
+
+def test_of_several_targets_a_row_is_a_label_and_the_metrics_are_means():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (60, 3)).astype(float)
+    labels[rng.random((60, 3)) < 0.2] = np.nan
+    n, t = np.nonzero(~np.isnan(labels))
+    scores = rng.random((2, 60, 3))
+    frame = pd.DataFrame(
+        {
+            "molecule_a": n // 2,
+            "example": n,
+            "target": np.array(["x", "y", "z"], dtype=object)[t],
+            "label": labels[n, t],
+            "split": "source-test",
+            "stratum": np.where(n < 40, "seen scaffold", "new scaffold"),
+            **{f"score_{i}": s[n, t] for i, s in enumerate(scores)},
+        }
+    ).sample(frac=1, random_state=0)
+    got_labels, got_scores, molecules = report.arrays(frame)
+    np.testing.assert_array_equal(got_labels, labels)
+    known = ~np.isnan(labels)
+    np.testing.assert_array_equal(got_scores[:, known], scores[:, known])
+    np.testing.assert_array_equal(molecules[:, 0], np.arange(60) // 2)
+    task = Task("multilabel", ("x", "y", "z"), ("",) * 3)
+    rows = [r for r in evaluate(frame, task) if r["stratum"] == "all"]
+    assert {r["metric"] for r in rows} == {"auroc", "ap", "brier"} and rows[0]["n_examples"] == 60
+    by_hand = np.mean(
+        [
+            classification_metrics(labels[:, t], scores[s, :, t], 0.5)["auroc"]
+            for s in range(2)
+            for t in range(3)
+        ]
+    )
+    assert rows[0]["mean"] == pytest.approx(by_hand)

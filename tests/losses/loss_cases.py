@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from molrel.losses import adversarial, alignment, matching, supervised
+from molrel.losses import adversarial, alignment, experts, matching, supervised
 
 N_GROUPS, WIDTH = 6, 5
 
@@ -216,6 +216,52 @@ def all_cases(n: int = 12, seed: int = 0) -> list[Case]:
             },
         ),
         *_matching_cases(rng, n),
+        *_expert_cases(rng, n),
+    ]
+
+
+def clustering_of_embeddings(*, axis_name: str | None = None, **arrays: Any):
+    """Clustering loss from gate embeddings on: the sharpened target sums over all devices."""
+    q = experts.student_t_assignment(arrays["z"], arrays["centroids"])
+    p = experts.sharpened_target(q, arrays["mask"], axis_name)
+    return experts.clustering_loss(p, q, arrays["mask"], axis_name)
+
+
+def _expert_cases(rng: np.random.Generator, n: int) -> list[Case]:
+    centroids, mask = rng.normal(size=(3, WIDTH)), np.ones(n, bool)
+    known = rng.random((n, 2)) < 0.8
+    known[0] = True
+    gate = rng.uniform(0.1, 1, (n, 3))
+    return [
+        Case(
+            "clustering_loss",
+            clustering_of_embeddings,
+            {"z": rng.normal(size=(n, WIDTH)), "mask": mask},
+            ("z",),
+            {"z": 1e3, "mask": False},  # the assignment before sees padding too
+            {"mask": False},
+            {"centroids": centroids},
+            constants=True,
+        ),
+        Case(
+            "alignment_loss",
+            experts.alignment_loss,
+            {"q": gate, "scaffolds": rng.normal(size=(n, WIDTH)), "mask": mask},
+            ("q", "scaffolds"),
+            {"q": np.nan, "scaffolds": np.nan, "mask": False},
+            {"mask": False},
+            {"centroids": centroids},
+            at_zero=0.0,
+        ),
+        Case(
+            "expert_loss",
+            experts.expert_loss,
+            {"losses": rng.uniform(0, 2, (n, 2, 3)), "gate": gate, "known": known},
+            ("losses", "gate"),
+            {"losses": np.nan, "gate": np.nan, "known": False},
+            {"known": False},
+            at_zero=0.0,
+        ),
     ]
 
 

@@ -1,6 +1,6 @@
 """Run in a process of its own with 8 emulated devices: prints the worst differences.
 
-python device_check.py ragged|empty|seeds
+python device_check.py ragged|empty|seeds|experts
 """
 
 import json
@@ -14,7 +14,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
-from problem import make_problem  # noqa: E402
+from problem import make_expert_problem, make_problem  # noqa: E402
 
 from molrel.data.batches import step_batches  # noqa: E402
 from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
@@ -29,11 +29,12 @@ def to_float64(tree):
     )
 
 
-def run(n_devices, mode, seeds, **sizes_of_batch):
+def run(n_devices, mode, seeds, make=make_problem, **sizes_of_batch):
     """Final states and the terms of every step."""
-    method, table, sampler, sizes, budget = make_problem(**sizes_of_batch)
+    method, table, sampler, sizes, budget = make(**sizes_of_batch)
     table = to_float64(table)
-    optimiser = optax.adamw(1e-3)
+    # Adam would turn the rounding of gradients that are 0 (before BatchNorm) into steps.
+    optimiser = optax.adamw(1e-3) if make is make_problem else optax.sgd(0.1)
     first = step_batches(sampler, sizes, budget, seeds=seeds, step=0)[0]
     states = stack(
         [
@@ -74,6 +75,8 @@ def main():
                 for i in range(STEPS)
             ],
         )
+    elif case == "experts":
+        several, expected = (run(n, "vmap", (0,), make_expert_problem) for n in (8, 1))
     else:
         # "empty": three examples on eight devices, so five devices hold none.
         counts = {"n_source": 2, "n_target": 1} if case == "empty" else {}
