@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from cross_settings import (
     entrants,
     experiment,
 )
+from store import cell_path, changed, rounded, write_json
 
 from molrel.config import to_json, with_options
 from molrel.data.catalog import describe
@@ -51,7 +52,6 @@ from molrel.reporting import side_ids
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
 VERSION = 1
-DIGITS = 5
 
 
 def data_version(setting: Setting) -> dict[str, Any]:
@@ -88,30 +88,6 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
 def draws(preset: Preset, setting: Setting) -> int:
     """Labelled examples that a network sees in all steps; classical learners get no more."""
     return preset.train.steps * setting.source_examples * preset.batch
-
-
-def changed(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass that differ from their defaults, sections included.
-
-    So a field that is added later, and whose default changes nothing, leaves cells valid; a
-    default that is changed needs a new ``VERSION``.
-    """
-    default, found = type(config)(), {}
-    for field in fields(config):
-        value, usual = getattr(config, field.name), getattr(default, field.name)
-        if is_dataclass(value):
-            section = changed(value)
-            if section or type(value) is not type(usual):
-                found[field.name] = section
-        elif value != usual:
-            found[field.name] = value
-    return found
-
-
-def cell_path(folder: Path, setting: str, name: str, seed: int, key: str) -> Path:
-    """Where a cell is kept."""
-    plain = "".join(c if c.isalnum() else "_" for c in name)
-    return folder / setting / f"{plain}-{seed}-{key}.json"
 
 
 def seeds_of(entrant: Entrant, seeds: Sequence[int]) -> Sequence[int]:
@@ -155,23 +131,6 @@ def jobs(
         }
         found.append(Job(name, entrant, paths))
     return found
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(values))
-    temporary.replace(path)
-
-
-def rounded(scores: np.ndarray) -> list:
-    """Scores as JSON keeps them: five significant digits."""
-    scores = np.asarray(scores, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = np.where(scores == 0, 0, np.floor(np.log10(np.abs(scores))))
-    scale = 10.0 ** (DIGITS - 1 - power)
-    return (np.round(scores * scale) / scale).tolist()
 
 
 @dataclass(frozen=True)

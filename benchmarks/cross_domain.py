@@ -12,11 +12,8 @@ again: finished cells are not computed twice. ``--table-only`` writes the table 
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from molrel.memory import enable_compilation_cache, keep_heap
@@ -27,6 +24,7 @@ enable_compilation_cache()
 from cells import jobs, work  # noqa: E402
 from cross_settings import PRESETS, SETTINGS, Preset, entrants  # noqa: E402
 from cross_tables import write_tables  # noqa: E402
+from store import run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -66,49 +64,15 @@ def main() -> int:
     preset = PRESETS[args.preset]
     if args.worker:
         setting, core = args.worker
-        if int(core) >= 0:  # before the first computation, so that XLA sees one core
-            os.sched_setaffinity(0, {int(core)})
+        stay_on(int(core))
         work(args.preset, SETTINGS[setting], args.methods, args.seeds, args.cells)
         return 0
-    failed = [] if args.table_only else run_missing(args, preset)
+    failed = []
+    if not args.table_only:
+        failed = run_missing(lambda: missing(args, preset), args.workers, sys.argv[1:])
     command = f"python benchmarks/cross_domain.py {shlex.join(sys.argv[1:])}"
     write_tables(args.cells, preset, args.settings, args.methods, args.seeds, args.out, command)
-    if failed:
-        print(f"These settings failed and are incomplete: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def run_missing(args: argparse.Namespace, preset: Preset) -> list[str]:
-    """One process a setting, as many at once as there are cores; returns what failed."""
-    cores, cpu = sorted(os.sched_getaffinity(0)), on_cpu()
-    n_workers = args.workers or (len(cores) if cpu else 1)
-    pinned = cpu and n_workers > 1
-    started, before = time.perf_counter(), missing(args, preset)
-    todo = sum(before.values())
-    print(f"{todo} cells to compute in {sum(n > 0 for n in before.values())} settings", flush=True)
-    waiting = sorted((s for s, n in before.items() if n), key=lambda s: -before[s])
-    running: dict[str, tuple[subprocess.Popen, int]] = {}
-    free = (cores * n_workers)[:n_workers] if pinned else [-1] * n_workers
-    failed: list[str] = []
-    last = 0.0
-    while waiting or running:
-        while waiting and free:
-            name, core = waiting.pop(0), free.pop(0)
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", name, str(core)]
-            running[name] = subprocess.Popen(command), core
-        time.sleep(0.5)
-        for name, (process, core) in list(running.items()):
-            if process.poll() is None:
-                continue
-            free.append(core)
-            del running[name]
-            if process.returncode:
-                failed.append(name)
-        if time.perf_counter() - last > 60:
-            last = time.perf_counter()
-            left = sum(missing(args, preset).values())
-            tell(todo - left, left, last - started)
-    return failed
 
 
 def missing(args: argparse.Namespace, preset: Preset) -> dict[str, int]:
@@ -120,19 +84,6 @@ def missing(args: argparse.Namespace, preset: Preset) -> dict[str, int]:
         )
         for name in args.settings
     }
-
-
-def tell(done: int, left: int, seconds: float) -> None:
-    """Progress, and how long the rest will take at this pace."""
-    rest = f"about {left * seconds / done / 60:.0f} min left" if done else "no estimate yet"
-    print(f"[{seconds / 60:.0f} min] {done} cells done, {left} left, {rest}", flush=True)
-
-
-def on_cpu() -> bool:
-    """Whether there is no accelerator; asked in a process whose memory of it is given back."""
-    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return found.stdout.strip() == "cpu"
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from cells import best_trial, jobs, write_json
+from cells import best_trial, jobs
 from cross_settings import SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
+from store import write_json
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
 from molrel.evaluate.markdown import cell, markdown_table

@@ -2,8 +2,8 @@
 
 Fingerprints (Rogers & Hahn, J. Chem. Inf. Model. 50:742, 2010) with a classical learner are
 competitive with graph networks on molecular relations. The learners are scikit-learn's:
-logistic or ridge regression, random forest (Breiman, Mach. Learn. 45:5, 2001) and histogram
-gradient boosting (Ke et al., NeurIPS 2017).
+logistic or ridge regression, random forest (Breiman, Mach. Learn. 45:5, 2001), histogram
+gradient boosting (Ke et al., NeurIPS 2017) and support vector regression.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
+from sklearn.svm import SVR
 
 from molrel.errors import InputError
 
 MAX_COLUMNS = 1024
 CHUNK = 20_000
 
-Learner = Literal["linear", "forest", "boosting"]
+Learner = Literal["linear", "forest", "boosting", "svm"]
 # What the one setting of each learner that is tuned is called, and its default.
 TUNED = {
     "linear": ("strength of the penalty", 1.0),
     "forest": ("examples in a leaf", 1),
     "boosting": ("learning rate", 0.1),
+    "svm": ("C", 10.0),
 }
 
 
@@ -132,8 +134,8 @@ def fit_classical(
     """Fits a learner to source examples and scores other sets of examples.
 
     Args:
-      learner: ``linear`` (logistic or ridge regression on scaled counts), ``forest`` or
-        ``boosting``.
+      learner: ``linear`` (logistic or ridge regression on scaled counts), ``forest``,
+        ``boosting`` or, of a regression, ``svm``.
       fingerprints: uint8 [M, B], Morgan counts of molecules (or bags).
       sides: int [n, 1] or [n, 2], training examples; exchanging the molecules of a pair
         changes no score if ``symmetric``.
@@ -209,6 +211,8 @@ def _learner(
             else LogisticRegression(C=1 / value, max_iter=300, random_state=seed)
         )
         return make_pipeline(MaxAbsScaler(), linear)
+    if learner == "svm":
+        return SVR(C=value)
     if learner == "boosting":
         boosting = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
         return boosting(

@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,12 +115,47 @@ class TopExpertConfig(SourceOnlyConfig):
         """
         if kind == "multiclass":
             raise NotDefined("TopExpert mixes probabilities of yes/no targets, not of classes")
+        return topexpert(self, self.network(n_outputs, symmetric), kind)
+
+    def network(self, n_outputs: int, symmetric: bool) -> ExpertNetwork:
+        """The network for a task."""
         fan = n_outputs * self.experts if self.fan == "released" else self.width
         body = MoleculeNetwork(
             self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
         )
-        network = ExpertNetwork(body, n_outputs, self.experts, self.gate_width, 1 / math.sqrt(fan))
-        return topexpert(self, network, kind)
+        return ExpertNetwork(body, n_outputs, self.experts, self.gate_width, 1 / math.sqrt(fan))
+
+
+class Gated(NamedTuple):
+    """What the gate and the experts say of P examples.
+
+    Attributes:
+      logits: f32 [P, T, K] of every expert.
+      z: f32 [P, Z], gate embedding.
+      q: f32 [P, K], assignment.
+    """
+
+    logits: Float[Array, "p t k"]
+    z: Float[Array, "p z"]
+    q: Float[Array, "p k"]
+
+
+def look(
+    config: TopExpertConfig,
+    network: ExpertNetwork,
+    params: Params,
+    state: State,
+    encoded: Any,
+    sides: Sides,
+) -> Gated:
+    """Experts and assignment of examples as they are at test; equal without a learned gate."""
+    variables = {"params": params} | statistics(state)
+    related: Any = network.apply(variables, encoded, sides, method="relate")
+    logits, z = related
+    q = losses.student_t_assignment(z, params["centroids"])
+    if config.gate != "learned":
+        q = jnp.full_like(q, 1 / config.experts)
+    return Gated(logits, z, q)
 
 
 def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Method:
@@ -200,13 +235,8 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
         return total, (new_state, terms)
 
     def predict(params: Params, state: State, encoded: Any, sides: Sides) -> Float[Array, "p t"]:
-        variables = {"params": params} | statistics(state)
-        related: Any = network.apply(variables, encoded, sides, method="relate")
-        logits, z = related
-        q = losses.student_t_assignment(z, params["centroids"])
-        if not learned:
-            q = jnp.full_like(q, 1 / config.experts)
-        return mix(kind, logits, q)
+        found = look(config, network, params, state, encoded, sides)
+        return mix(kind, found.logits, found.q)
 
     base = from_network(network, loss, target=False)
     return base._replace(init=init, predict=predict, start=start if learned else None)

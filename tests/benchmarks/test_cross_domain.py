@@ -11,6 +11,7 @@ import cross_settings
 import numpy as np
 import pandas as pd
 import pytest
+import store
 
 from molrel import experiment
 from molrel.data.types import Examples
@@ -150,7 +151,7 @@ def test_floors_of_classes_are_those_of_each_class_against_the_others():
 
 def test_scores_are_kept_to_five_digits():
     values = np.array([0.0, -1.23456789e-4, 123456.0])
-    assert cells.rounded(values) == [0.0, -1.2346e-4, 123460.0]
+    assert store.rounded(values) == [0.0, -1.2346e-4, 123460.0]
 
 
 def script(tmp_path, *arguments):

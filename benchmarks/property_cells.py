@@ -1,0 +1,205 @@
+"""Cells of the property benchmark: a method on a set with a seed, kept as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from property_settings import FLOORS, Preset, data_of, experiment
+from store import cell_path, changed, rounded, write_json
+
+from molrel.config import to_json
+from molrel.data.batches import concatenate
+from molrel.data.catalog import describe
+from molrel.data.scaffold_splits import split_fingerprint
+from molrel.errors import NotDefined, RunError
+from molrel.experiment import by_target, environment, make_fit
+from molrel.methods.classical import Learner, fit_classical, fold
+from molrel.prepare import Prepared, load_dataset, prepare, split_source
+
+# Raised by hand when a change of the code changes figures: cells of before are then stale.
+VERSION = 1
+ECFP_BITS, TREES = 1024, 300
+LEARNERS: Mapping[str, Learner] = {"ECFP + random forest": "forest", "ECFP + SVM": "svm"}
+PARTS = ("valid", "test")
+
+
+def cell_key(preset: Preset, set_name: str, method: str, seed: int) -> str:
+    """Hash of everything that decides the figures of a cell."""
+    decides: dict[str, Any] = {
+        "version": VERSION,
+        "data": describe(set_name).needed(set_name.partition("/")[2]),
+        "seed": seed,
+        "method": method,
+    }
+    if method in FLOORS:
+        decides |= {"data_config": asdict(data_of(set_name))}
+    else:
+        config = experiment(preset, set_name, method)
+        decides["experiment"] = changed(config) | {"type": type(config.method).__name__}
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The cells of one method on one set: seed -> file."""
+
+    set_name: str
+    method: str
+    paths: Mapping[int, Path]
+
+    @property
+    def missing(self) -> list[int]:
+        """Seeds whose cell is not there yet."""
+        return [seed for seed, path in self.paths.items() if not path.is_file()]
+
+
+def jobs(
+    preset: Preset, set_name: str, methods: Sequence[str], seeds: Sequence[int], folder: Path
+) -> list[Job]:
+    """What the methods need on a set; what has no seed has one cell."""
+    plain, found = set_name.replace("/", "_"), []
+    for method in methods:
+        own = seeds if method not in FLOORS or LEARNERS.get(method) == "forest" else seeds[:1]
+        paths = {
+            seed: cell_path(folder, plain, method, seed, cell_key(preset, set_name, method, seed))
+            for seed in own
+        }
+        found.append(Job(set_name, method, paths))
+    return found
+
+
+def about_path(folder: Path, set_name: str) -> Path:
+    """Where ``set_values`` are kept."""
+    return folder / set_name.replace("/", "_") / "set.json"
+
+
+def set_values(prepared: Prepared, set_name: str, rows: np.ndarray) -> dict[str, Any]:
+    """What the tables need to know of a set; ``rows`` are the file rows of its test part."""
+    task = prepared.task
+    return {
+        "kind": task.kind,
+        "targets": task.targets,
+        "units": task.units,
+        "split": data_of(set_name).split,
+        "fingerprint": split_fingerprint(rows - 2),
+        "sizes": {name: len(part) for name, part in prepared.source.items()},
+        "rejected": len(prepared.rejected),
+        "parts": {
+            name: {
+                "labels": [
+                    [None if np.isnan(y) else y for y in row] for row in part.labels.tolist()
+                ],
+                "strata": prepared.strata(part).tolist(),
+                "clusters": part.sides[0].ids.tolist(),
+                "marks": {kind: mark.tolist() for kind, mark in prepared.marks[name].items()},
+            }
+            for name, part in prepared.source.items()
+            if name in PARTS
+        },
+    }
+
+
+def work(preset: Preset, set_name: str, methods: Sequence[str], seeds: Sequence[int], folder: Path):
+    """Computes every missing cell of a set; one line a finished method."""
+    todo = [job for job in jobs(preset, set_name, methods, seeds, folder) if job.missing]
+    about = about_path(folder, set_name)
+    if not todo and about.is_file():
+        return
+    config = experiment(preset, set_name, "GIN, TopExpert")
+    prepared = prepare(config, needs=config.method.needs)
+    write_json(about, set_values(prepared, set_name, test_rows(set_name)))
+    for job in todo:
+        started = time.perf_counter()
+        try:
+            results = floor(prepared, job) if job.method in FLOORS else train(preset, prepared, job)
+            made = environment()
+            for seed, values in results.items():
+                common = {"set": set_name, "method": job.method, "seed": seed}
+                write_json(job.paths[seed], common | {"commit": made["commit"]} | values)
+            outcome = f"{time.perf_counter() - started:.0f} s"
+        except NotDefined as error:
+            for seed in job.missing:
+                write_json(job.paths[seed], {"method": job.method, "undefined": str(error)})
+            outcome = f"not defined: {error}"
+        except RunError as error:  # left missing; the other methods go on
+            outcome = f"failed: {error}"
+        print(f"{set_name}: {job.method}, {outcome}", flush=True)
+
+
+def test_rows(set_name: str) -> np.ndarray:
+    """Rows of the file that the test part came from."""
+    dataset = load_dataset(set_name, data_of(set_name), max_atoms=500)
+    return dataset.rows[split_source(dataset, data_of(set_name)).test]
+
+
+def floor(prepared: Prepared, job: Job) -> dict[int, dict[str, Any]]:
+    """The mean label, or a classical learner on binary Morgan bits (ECFP4), each target apart.
+
+    As in the figures that they are checked against, learners are fitted to the training part,
+    and to the validation part as well where the authors of the set give a test part alone.
+    """
+    train, named = prepared.source["train"], dict(prepared.source)
+    if data_of(job.set_name).split == "published":
+        train = named["train"] = concatenate([train, named["valid"]])
+    if job.method == "floor: mean label":
+        mean = np.nanmean(train.labels, axis=0)
+        scores = {name: np.broadcast_to(mean, prepared.source[name].labels.shape) for name in PARTS}
+        return {seed: {"best": as_lists(scores)} for seed in job.missing}
+    learner = LEARNERS[job.method]
+    if learner == "svm" and prepared.task.kind != "regression":
+        raise NotDefined("support vector regression has no classes")
+    counts = np.stack([f.fingerprint for f in prepared.features])
+    bits = (fold(counts, ECFP_BITS) > 0).astype(np.uint8)
+    sides = {name: part.sides[0].ids[:, None] for name, part in named.items()}
+    results = {}
+    for seed in job.missing:
+        of_targets = [
+            fit_classical(
+                learner,
+                bits,
+                sides["train"],
+                labels,
+                [sides[name] for name in PARTS],
+                kind=prepared.task.kind,
+                seed=seed,
+                n_estimators=TREES,
+            )
+            for labels in train.labels.T
+        ]
+        found = (by_target(each) for each in zip(*of_targets, strict=True))
+        results[seed] = {"best": as_lists(dict(zip(PARTS, found, strict=True)))}
+    return results
+
+
+def train(preset: Preset, prepared: Prepared, job: Job) -> dict[int, dict[str, Any]]:
+    """Every missing seed of a network, scored at its best epoch and at the last."""
+    config = experiment(preset, job.set_name, job.method)
+    fit, score = make_fit(config, prepared, varied=False)
+    found, cost = fit(job.missing)
+    results = {}
+    for seed, fitted in zip(job.missing, found, strict=True):
+        scores = {
+            when: as_lists({name: score(*model, prepared.source[name]) for name in PARTS})
+            for when, model in (("best", fitted.best), ("last", fitted.last))
+        }
+        results[seed] = {
+            **scores,
+            "config": to_json(config),
+            "selection": fitted.selection,
+            "n_parameters": cost["n_parameters"],
+            "seconds_per_step": cost["seconds_per_step"] / len(job.missing),
+        }
+    return results
+
+
+def as_lists(scores: Mapping[str, np.ndarray]) -> dict[str, list]:
+    """Part -> scores [n, T] as JSON keeps them."""
+    return {name: rounded(values.reshape(len(values), -1)) for name, values in scores.items()}

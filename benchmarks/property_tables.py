@@ -1,0 +1,251 @@
+"""From cells to the tables of the property benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from property_cells import Job, about_path, jobs
+from property_settings import FLOORS, Preset
+from store import write_json
+
+from molrel.evaluate.bootstrap import intervals, paired_difference
+from molrel.evaluate.markdown import cell, markdown_table
+
+Cells = Sequence[Mapping[str, Any]]
+
+
+def main_metric(kind: str) -> str:
+    """ROC-AUC of classifications (the mean over label columns), RMSE of regressions."""
+    return "rmse" if kind == "regression" else "auroc"
+
+
+class Part:
+    """The test part of a set, or one stratum of it."""
+
+    def __init__(self, about: Mapping[str, Any], stratum: str = "all"):
+        values = about["parts"]["test"]
+        labels = np.array(values["labels"], np.float64)
+        self.kind = about["kind"]
+        self.rows = np.ones(len(labels), bool)
+        if stratum in values["marks"]:
+            self.rows = np.array(values["marks"][stratum], bool)
+        elif stratum != "all":
+            self.rows = np.array(values["strata"]) == stratum
+        self.labels, self.clusters = labels[self.rows], np.array(values["clusters"])[self.rows]
+
+    def scores(self, cells: Cells, when: str = "best") -> np.ndarray:
+        """[S, n, T] of the seeds; a floor has no last epoch."""
+        return np.array([c.get(when, c["best"])["test"] for c in cells], np.float64)[:, self.rows]
+
+
+def read_cells(job: Job) -> list[dict[str, Any]]:
+    """The cells of a method that are there and defined."""
+    found = [json.loads(p.read_text()) for p in job.paths.values() if p.is_file()]
+    return [c for c in found if "best" in c]
+
+
+def reference_of(method: str) -> str | None:
+    """The single head on the same encoder; None for what has none."""
+    backbone, comma, _ = method.partition(", ")
+    return backbone if comma else None
+
+
+def method_rows(
+    about: Mapping[str, Any], cells: Cells, reference: Cells, replicates: int
+) -> list[dict[str, Any]]:
+    """Rows of one method on one set: parts of the test set, best and last epoch, difference."""
+    metric, rows = main_metric(about["kind"]), []
+    metrics = [metric] if metric == "rmse" else [metric, "ap"]
+    strata = ["all", *about["parts"]["test"]["marks"], "new scaffold"]
+    for stratum in strata:
+        part = Part(about, stratum)
+        if len(part.labels) < 2:
+            continue
+        for when in ("best", "last") if stratum == "all" else ("best",):
+            chosen = metrics if stratum == "all" and when == "best" else metrics[:1]
+            scores = part.scores(cells, when)
+            found = intervals(chosen, part.labels, scores, part.clusters, replicates=replicates)
+            single = [
+                intervals(metrics[:1], part.labels, s[None], part.clusters, replicates=0)
+                for s in scores
+            ]
+            spread = np.std([s[metric].mean for s in single], ddof=1) if len(single) > 1 else None
+            rows += [
+                {
+                    "stratum": stratum,
+                    "epoch": when,
+                    "metric": name,
+                    **value._asdict(),
+                    "sd": spread if name == metric else None,
+                    "n_seeds": len(scores),
+                    "n_examples": len(part.labels),
+                }
+                for name, value in found.items()
+            ]
+    if reference:
+        part = Part(about)
+        value = paired_difference(
+            metric,
+            part.labels,
+            part.scores(cells),
+            part.scores(reference),
+            part.clusters,
+            replicates=replicates,
+        )
+        rows.append(
+            {"stratum": "all", "epoch": "best", "metric": f"{metric} - head", **value._asdict()}
+        )
+    return rows
+
+
+def set_rows(
+    folder: Path, preset: Preset, name: str, methods: Sequence[str], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Rows of one set: every method that has cells; kept in a file beside these."""
+    path = about_path(folder, name)
+    if not path.is_file():
+        return []
+    about = json.loads(path.read_text())
+    wanted = jobs(
+        preset, name, [*methods, *filter(None, map(reference_of, methods))], seeds, folder
+    )
+    found = {job.method: job for job in wanted}
+    rows = []
+    for method in methods:
+        cells = read_cells(found[method])
+        if not cells:
+            continue
+        single = reference_of(method)
+        reference = read_cells(found[single]) if single else []
+        names = [p.stem for p in found[method].paths.values()]
+        kept = path.with_name(f"rows-{names[0]}-{len(cells)}-{len(reference)}.json")
+        if not kept.is_file():
+            found_rows = method_rows(about, cells, reference, preset.replicates)
+            write_json(kept, {"rows": found_rows})
+        cost = {k: cells[-1].get(k) for k in ("seconds_per_step", "n_parameters")}
+        rows += [
+            {"set": name, "split": about["split"], "method": method, **row, **cost}
+            for row in json.loads(kept.read_text())["rows"]
+        ]
+    return rows
+
+
+def write_tables(
+    folder: Path,
+    preset: Preset,
+    sets: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    command: str,
+) -> None:
+    """Writes ``out``.csv and .md from the cells that are there."""
+    frame = pd.DataFrame(
+        [row for name in sets for row in set_rows(folder, preset, name, methods, seeds)]
+    )
+    if frame.empty:
+        print("no cell is there yet")
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(out.with_suffix(".csv"), index=False, float_format="%.5g")
+    every = [job for name in sets for job in jobs(preset, name, methods, seeds, folder)]
+    total = sum(len(job.paths) for job in every)
+    left = sum(len(job.missing) for job in every)
+    text = markdown(frame, folder, preset, command, f"{total - left:,} of {total:,}")
+    out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def markdown(frame: pd.DataFrame, folder: Path, preset: Preset, command: str, progress: str) -> str:
+    """The tables as Markdown; ``progress`` says how many cells are there."""
+    parts = [
+        "# Property prediction\n",
+        f"`{command}`\n",
+        f"{progress} cells are computed. Networks of width {preset.width}, depth {preset.depth}, "
+        f"{preset.train.epochs} epochs of batches of {preset.train.source_examples}, not "
+        "pre-trained. Test figures at the epoch with the best validation, mean over seeds; "
+        "brackets hold 95 % intervals over molecules and seeds. Splits: MoleculeNet "
+        "deterministic scaffold, 8:1:1, with chirality; MoleculeACE its own. Figures published "
+        "for other splits, sizes or pre-trained networks are not comparable.\n",
+    ]
+    for metric, title, factor in (
+        ("auroc", "ROC-AUC, % (mean over label columns)", 100),
+        ("rmse", "RMSE (smaller is better)", 1),
+    ):
+        mine = frame[(frame["metric"] == metric) & (frame["stratum"] == "all")]
+        if len(mine):
+            parts += [f"## {title}\n", _wide(mine, factor)]
+    for name in dict.fromkeys(frame["set"]):
+        about = json.loads(about_path(folder, name).read_text())
+        parts.append(_set_page(frame[frame["set"] == name], name, about))
+    parts.append("## Cost\n")
+    trained = frame.dropna(subset=["n_parameters"]).drop_duplicates(["set", "method"])
+    parts.append(
+        markdown_table(
+            {
+                "method": method,
+                "ms a step, median over sets": f"{1e3 * rows['seconds_per_step'].median():.0f}",
+                "parameters, median over sets": f"{rows['n_parameters'].median():,.0f}",
+            }
+            for method, rows in trained.groupby("method", sort=False)
+        )
+        if len(trained)
+        else "Nothing was trained.\n"
+    )
+    return "\n".join(parts)
+
+
+def _wide(frame: pd.DataFrame, factor: float) -> str:
+    """Methods x sets: mean ± standard deviation over seeds, at the best epoch."""
+    best = frame[frame["epoch"] == "best"]
+    sets, rows = list(dict.fromkeys(best["set"])), []
+    for method in dict.fromkeys(best["method"]):
+        mine = best[best["method"] == method].set_index("set")
+        row = {"method": method}
+        for name in sets:
+            if name in mine.index:
+                mean, sd = factor * mine.loc[name, "mean"], factor * mine.loc[name, "sd"]
+                digits = 1 if factor > 1 else 3
+                row[name] = f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
+            else:
+                row[name] = ""
+        if set(sets) <= set(mine.index):
+            row["mean"] = f"{factor * mine.loc[sets, 'mean'].mean():.{1 if factor > 1 else 3}f}"
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def _set_page(frame: pd.DataFrame, name: str, about: Mapping[str, Any]) -> str:
+    """One set in full: intervals, last epoch, strata, difference to the single head."""
+    metric = main_metric(about["kind"])
+    rows = []
+    for method in dict.fromkeys(frame["method"]):
+        mine = frame[frame["method"] == method]
+
+        def value(stratum="all", epoch="best", what=metric, sign=False, mine=mine) -> str:
+            found = mine[
+                (mine["stratum"] == stratum) & (mine["epoch"] == epoch) & (mine["metric"] == what)
+            ]
+            return cell(found.iloc[0].to_dict(), sign=sign) if len(found) else ""
+
+        row = {"method": method, metric: value()}
+        if metric == "auroc":
+            row["average precision"] = value(what="ap")
+        row["last epoch"] = "" if method in FLOORS else value(epoch="last")
+        for stratum in (*about["parts"]["test"]["marks"], "new scaffold"):
+            row[stratum] = value(stratum)
+        row["minus single head"] = value(what=f"{metric} - head", sign=True)
+        rows.append(row)
+    sizes = ", ".join(f"{part} {n:,}" for part, n in about["sizes"].items())
+    new = int((np.array(about["parts"]["test"]["strata"]) == "new scaffold").sum())
+    text = (
+        f"{about['split'].replace('_', ' ')} split ({about['fingerprint']}): {sizes}; "
+        f"{about['rejected']} rows rejected; {len(about['targets'])} label column(s); "
+        f"{new:,} test molecules have a scaffold that no training molecule has."
+    )
+    return f"### {name}\n\n{text}\n\n{markdown_table(rows)}"
