@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,16 @@ def method_rows(
                 intervals(metrics[:1], part.labels, s[None], part.clusters, replicates=0)
                 for s in scores
             ]
-            spread = np.std([s[metric].mean for s in single], ddof=1) if len(single) > 1 else None
+            spread = (
+                np.std([s[metric].mean for s in single], ddof=1) if len(single) > 1 else math.nan
+            )
             rows += [
                 {
                     "stratum": stratum,
                     "epoch": when,
                     "metric": name,
                     **value._asdict(),
-                    "sd": spread if name == metric else None,
+                    "sd": spread if name == metric else math.nan,
                     "n_seeds": len(scores),
                     "n_examples": len(part.labels),
                 }

@@ -1,10 +1,15 @@
-"""Training steps side by side: molrel against PyTorch Geometric, on the same weights.
+"""Training side by side: molrel against PyTorch Geometric, on the same weights.
 
     python benchmarks/throughput.py [--torch-python .venv-torch/bin/python] [--rounds 7]
+    python benchmarks/throughput.py --task epoch --data tox21 --batch 512 --rounds 3
 
-One siamese GIN (Hu et al., 2020: messages h_j + W e_ij, no norm, mean pooling, MLP head on
-the symmetric pair features, binary cross-entropy, Adam) on ZhangDDI pairs. PyTorch encodes
-both molecules of every pair; molrel gathers and encodes each unique molecule once. Every
+The task ``epoch`` is one pass over a property set with the GIN of Hu et al. (BatchNorm, dropout;
+no molecule occurs twice, so none is saved). Losses are compared where ``--dropout`` is 0.
+
+The other task is one step on pairs: one siamese GIN (Hu et al., 2020: messages h_j + W e_ij, no
+norm, mean pooling, MLP head on the symmetric pair features, binary cross-entropy, Adam) on
+ZhangDDI pairs. PyTorch encodes both molecules of every pair; molrel gathers and encodes each
+unique molecule once. Every
 implementation is a live process that does one step in turn (A B C A B C ...), and a ratio
 is taken round by round, so drift of the machine's speed cancels. Losses of all must agree.
 The CSR worker also keeps its heap, as molrel does (``molrel.memory``).
@@ -23,6 +28,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +39,15 @@ from molrel.memory import enable_compilation_cache
 enable_compilation_cache()
 
 HERE = Path(__file__).parent
-JAX = ("molrel", "molrel, jraph segment_sum", "molrel, every pair side encoded")
-TORCH = ("PyG, edge index", "PyG, CSR")
+JAX = {
+    "step": ("molrel", "molrel, jraph segment_sum", "molrel, every pair side encoded"),
+    "epoch": ("molrel",),
+}
+TORCH = {"step": ("PyG, edge index", "PyG, CSR"), "epoch": ("PyG, edge index",)}
+SCRIPTS = {
+    "step": ("throughput_jax.py", "throughput_torch.py"),
+    "epoch": ("throughput_epoch_jax.py", "throughput_epoch_torch.py"),
+}
 BASELINE = "PyG, edge index"
 
 
@@ -121,6 +134,57 @@ def write_problem(folder: Path, args: argparse.Namespace) -> int:
     return args.pairs
 
 
+def write_epoch(folder: Path, args: argparse.Namespace) -> int:
+    """Writes a property set's training part and initial weights; returns its molecules."""
+    import jax
+    from flax.traverse_util import flatten_dict
+
+    from molrel.chem.features import FeatureConfig
+    from molrel.config import DataConfig, Experiment
+    from molrel.data.batches import MoleculeSizes, index_batch, round_up
+    from molrel.methods.method import gather_batch
+    from molrel.methods.molecule import MoleculeGNNConfig
+    from molrel.prepare import prepare
+
+    config = Experiment(
+        data=DataConfig(source=args.data, target=None, split="deterministic_scaffold"),
+        features=FeatureConfig(scheme="hu", picture_size=16, max_atoms=500),
+        method=MoleculeGNNConfig(width=args.width, depth=args.layers),
+    )
+    prepared = prepare(config, needs=())
+    train = prepared.source["train"]
+    order = np.random.default_rng(0).permutation(len(train))
+    ids, labels = train.sides[0].ids[order], train.labels[order]
+    method = config.method.build(None, kind="multilabel", n_outputs=labels.shape[1], symmetric=True)
+    sizes, first = MoleculeSizes(prepared.table), train.take(np.arange(2))
+    budget = round_up(sizes.of(first.molecules()))
+    batch = gather_batch(prepared.table, index_batch(first, 2, budget, sizes, (1,)))
+    params = flatten_dict(method.init(jax.random.key(0), batch).params, sep=".")
+    chosen = [prepared.features[i] for i in ids]
+    np.savez(
+        folder / "problem.npz",
+        atoms=np.concatenate([f.atom_codes for f in chosen]),
+        bonds=np.concatenate([f.bond_codes for f in chosen]),
+        senders=np.concatenate([f.senders for f in chosen]),
+        receivers=np.concatenate([f.receivers for f in chosen]),
+        n_atoms=np.array([len(f.atom_codes) for f in chosen]),
+        n_bonds=np.array([len(f.senders) for f in chosen]),
+        labels=labels,
+        smiles=np.array([f.smiles for f in chosen]),
+        learning_rate=1e-5,
+        batch=args.batch,
+        layers=args.layers,
+        width=args.width,
+        dropout=args.dropout,
+        **{f"p.{name}": np.asarray(value) for name, value in params.items()},
+    )
+    print(
+        f"{args.data}: {len(ids)} molecules, batches of {args.batch}, GIN {args.layers} x "
+        f"{args.width}, dropout {args.dropout}, {os.cpu_count()} cores"
+    )
+    return len(ids)
+
+
 def check_losses(losses: dict[str, list[float]]) -> None:
     """All implementations must walk the same losses, or they do not do the same work."""
     reference = np.array(next(iter(losses.values())))
@@ -131,7 +195,7 @@ def check_losses(losses: dict[str, list[float]]) -> None:
     print(f"losses agree over {len(reference)} steps (1e-3): {reference.round(4).tolist()}")
 
 
-def table(results: dict[str, list[dict]], pairs: int) -> list[dict]:
+def table(results: dict[str, list[dict]], count: int, torch: Sequence[str]) -> list[dict]:
     """Medians, and ratios round by round against every other implementation."""
     rows = []
     for name, rounds in results.items():
@@ -141,11 +205,11 @@ def table(results: dict[str, list[dict]], pairs: int) -> list[dict]:
             "ms": round(float(np.median(seconds)) * 1e3, 1),
             "ms_min": round(float(seconds.min()) * 1e3, 1),
             "ms_max": round(float(seconds.max()) * 1e3, 1),
-            "pairs_per_s": round(pairs / float(np.median(seconds))),
+            "examples_per_s": round(count / float(np.median(seconds))),
             "cpu_s": round(float(np.median([r["cpu_seconds"] for r in rounds])), 2),
             "peak_memory_mb": round(max(r["peak_memory_mb"] for r in rounds)),
         }
-        for other in TORCH:
+        for other in torch:
             if other in results:
                 ratio = np.array([r["seconds"] for r in results[other]]) / seconds
                 row[f"speed vs {other}"] = (
@@ -158,8 +222,11 @@ def table(results: dict[str, list[dict]], pairs: int) -> list[dict]:
 def main() -> None:
     """Runs the rounds and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", choices=SCRIPTS, default="step")
     parser.add_argument("--data", default="zhangddi")
-    parser.add_argument("--pairs", type=int, default=2048)
+    parser.add_argument("--pairs", type=int, default=2048, help="of a step")
+    parser.add_argument("--batch", type=int, default=512, help="molecules of a step of an epoch")
+    parser.add_argument("--dropout", type=float, default=0.5, help="of an epoch")
     parser.add_argument("--width", type=int, default=300)
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=7)
@@ -169,11 +236,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        pairs = write_problem(folder, args)
-        workers = [Worker(n, sys.executable, HERE / "throughput_jax.py", folder) for n in JAX]
+        count = (write_problem if args.task == "step" else write_epoch)(folder, args)
+        ours, torch = (HERE / script for script in SCRIPTS[args.task])
+        workers = [Worker(n, sys.executable, ours, folder) for n in JAX[args.task]]
         if Path(args.torch_python).exists():
-            script = HERE / "throughput_torch.py"
-            workers += [Worker(n, args.torch_python, script, folder) for n in TORCH]
+            workers += [Worker(n, args.torch_python, torch, folder) for n in TORCH[args.task]]
         else:
             print(f"no PyTorch environment at {args.torch_python}: its columns are skipped")
         if args.only:
@@ -185,8 +252,10 @@ def main() -> None:
             print(f"round {number} of {args.rounds}", file=sys.stderr)
         for worker in workers:
             worker.close()
-    check_losses({n: [r["loss"] for r in rounds] for n, rounds in results.items()})
-    rows = table({n: rounds[1:] for n, rounds in results.items()}, pairs)  # first: compile
+    if args.task == "step" or args.dropout == 0:
+        check_losses({n: [r["loss"] for r in rounds] for n, rounds in results.items()})
+    rounds = {n: each[1:] for n, each in results.items()}  # the first compiles
+    rows = table(rounds, count, TORCH[args.task])
     print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
     for row in rows:
         print("| " + " | ".join(str(v) for v in row.values()) + " |")

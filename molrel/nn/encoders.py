@@ -93,7 +93,11 @@ def _sum_per_atom(h: Float[Array, "e d"], bonds: Bonds, *, leaving: bool) -> Flo
     owner = bonds.receivers[crowding]
     if leaving:
         index, crowding = bonds.reverse[index], bonds.reverse[crowding]
-    total = _masked(h[index], bonds.incoming_mask).sum(axis=1)
+    # One gather a slot, as in ``ops.sum_neighbours``.
+    total = sum(
+        (_masked(h[index[:, s]], bonds.incoming_mask[:, s]) for s in range(index.shape[1])),
+        jnp.zeros((len(index), h.shape[1]), h.dtype),
+    )
     if len(crowding) == 0:
         return total
     return total + ops.segment_sum(_masked(h[crowding], bonds.crowding_mask), owner, len(total))

@@ -22,6 +22,7 @@ from molrel.nn import encoders
 from molrel.nn import graph as ops
 from molrel.nn.batch_norm import BatchNorm
 from molrel.nn.dense import Dense
+from molrel.nn.dropout import Dropout
 from molrel.nn.gine import aggregate
 from molrel.nn.graph import Molecules
 
@@ -226,5 +227,5 @@ class HuEncoder(nn.Module):
             h = CONVOLUTIONS[self.convolution](self.width, name=f"layer_{i}")(h, molecules)
             h = BatchNorm(name=f"norm_{i}")(h, of_atom, train=train, axis_name=axis_name)
             h = h if i == self.depth - 1 else jax.nn.relu(h)
-            h = nn.Dropout(self.dropout, deterministic=not train)(h)
+            h = Dropout(self.dropout)(h, train=train)
         return h
