@@ -126,7 +126,8 @@ def set_rows(
         single = reference_of(method)
         reference = read_cells(found[single]) if single else []
         names = [p.stem for p in found[method].paths.values()]
-        kept = path.with_name(f"rows-{names[0]}-{len(cells)}-{len(reference)}.json")
+        counts = f"{len(cells)}-{len(reference)}-{preset.replicates}"
+        kept = path.with_name(f"rows-{names[0]}-{counts}.json")
         if not kept.is_file():
             found_rows = method_rows(about, cells, reference, preset.replicates)
             write_json(kept, {"rows": found_rows})

@@ -68,7 +68,7 @@ def test_script_computes_resumes_and_writes_the_table(tmp_path):
         ).stdout
 
     assert "1 cells to compute" in run("floor: mean label")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").rglob("*-0-*.json")}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").rglob("floor*-0-*.json")}
     assert "3 cells to compute" in run("floor: mean label", "ECFP + SVM", "GIN")
     assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and len(before) == 1
     table = pd.read_csv(tmp_path / "t.csv").set_index(["method", "stratum", "epoch", "metric"])
