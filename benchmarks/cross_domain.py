@@ -24,33 +24,20 @@ enable_compilation_cache()
 from cells import jobs, work  # noqa: E402
 from cross_settings import PRESETS, SETTINGS, Preset, entrants  # noqa: E402
 from cross_tables import write_tables  # noqa: E402
-from store import run_missing, stay_on  # noqa: E402
+from store import base_parser, check_names, run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
 
 def arguments() -> argparse.Namespace:
     """The command line, with names checked."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--settings", nargs="+", metavar="NAME", help=", ".join(SETTINGS))
-    parser.add_argument("--methods", nargs="+", metavar="NAME")
-    parser.add_argument("--seeds", type=int, help="how many; the preset's by default")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 is one a CPU core")
-    parser.add_argument("--cells", type=Path, default=Path("runs/cross_domain"))
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "cross_domain")
-    parser.add_argument("--table-only", action="store_true", help="compute no cell")
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    out = HERE / "results" / "cross_domain"
+    parser = base_parser((__doc__ or "").splitlines()[0], PRESETS, "setting", out)
     args = parser.parse_args()
     preset = PRESETS[args.preset]
     methods = list(entrants(preset.width, preset.depth))
-    for given, known, what in (
-        (args.settings, list(SETTINGS), "setting"),
-        (args.methods, methods, "method"),
-    ):
-        unknown = sorted(set(given or ()) - set(known))
-        if unknown:
-            parser.error(f"no {what} is called {unknown[0]!r}; there are: {', '.join(known)}")
+    check_names(parser, args.settings, SETTINGS, "setting")
+    check_names(parser, args.methods, methods, "method")
     args.settings = args.settings or list(preset.settings or SETTINGS)
     args.methods = args.methods or list(preset.methods or methods)
     args.seeds = list(range(args.seeds or preset.seeds))

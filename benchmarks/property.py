@@ -25,33 +25,19 @@ enable_compilation_cache()
 from property_cells import jobs, work  # noqa: E402
 from property_settings import BACKBONES, PRESETS, SETS, methods_of  # noqa: E402
 from property_tables import write_tables  # noqa: E402
-from store import run_missing, stay_on  # noqa: E402
+from store import base_parser, check_names, run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
 
 def arguments() -> argparse.Namespace:
     """The command line, with names checked."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--sets", nargs="+", metavar="NAME", help=", ".join(SETS))
-    parser.add_argument("--methods", nargs="+", metavar="NAME")
-    parser.add_argument("--seeds", type=int, help="how many; the preset's by default")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 is one a CPU core")
-    parser.add_argument("--cells", type=Path, default=Path("runs/property"))
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "property")
-    parser.add_argument("--table-only", action="store_true", help="compute no cell")
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    out = HERE / "results" / "property"
+    parser = base_parser((__doc__ or "").splitlines()[0], PRESETS, "set", out)
     args = parser.parse_args()
     preset = PRESETS[args.preset]
-    known_methods = methods_of(*BACKBONES)
-    for given, known, what in (
-        (args.sets, SETS, "set"),
-        (args.methods, known_methods, "method"),
-    ):
-        unknown = sorted(set(given or ()) - set(known))
-        if unknown:
-            parser.error(f"no {what} is called {unknown[0]!r}; there are: {', '.join(known)}")
+    check_names(parser, args.sets, SETS, "set")
+    check_names(parser, args.methods, methods_of(*BACKBONES), "method")
     args.sets = args.sets or list(preset.sets)
     args.methods = args.methods or list(preset.methods)
     args.seeds = list(range(args.seeds or preset.seeds))

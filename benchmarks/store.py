@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,31 @@ def rounded(scores: np.ndarray) -> list:
         power = np.where(scores == 0, 0, np.floor(np.log10(np.abs(scores))))
     scale = 10.0 ** (DIGITS - 1 - power)
     return (np.round(scores * scale) / scale).tolist()
+
+
+def base_parser(description: str, presets: Iterable[str], what: str, out: Path) -> ArgumentParser:
+    """The flags that every benchmark of cells has; ``--WHATs`` names its settings or sets."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--preset", choices=list(presets), default="cpu")
+    parser.add_argument(f"--{what}s", nargs="+", metavar="NAME")
+    parser.add_argument("--methods", nargs="+", metavar="NAME")
+    parser.add_argument("--seeds", type=int, help="how many; the preset's by default")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 is one a CPU core")
+    parser.add_argument("--cells", type=Path, default=Path("runs") / out.name)
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--table-only", action="store_true", help="compute no cell")
+    parser.add_argument("--worker", nargs=2, help=SUPPRESS)
+    return parser
+
+
+def check_names(
+    parser: ArgumentParser, given: Iterable[str] | None, known: Iterable[str], what: str
+) -> None:
+    """Ends the program with a message if a name is unknown."""
+    known = list(known)
+    unknown = sorted(set(given or ()) - set(known))
+    if unknown:
+        parser.error(f"no {what} is called {unknown[0]!r}; there are: {', '.join(known)}")
 
 
 def run_missing(

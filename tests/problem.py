@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
-from molrel.chem.features import FeatureConfig, featurise
+from molrel.chem.features import FeatureConfig, MoleculeFeatures, featurise
 from molrel.data.batches import Budget, MoleculeSizes, Sampler
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.table import MoleculeTable, build_table
@@ -26,6 +27,26 @@ CONFIG = DisTransConfig(
     warmup=0.0,
     prototype_ready=1,
 )
+
+
+def permuted(f: MoleculeFeatures, order: np.ndarray) -> MoleculeFeatures:
+    """The same molecule with its atoms written in another order (new atom i is old order[i])."""
+    place = np.argsort(order).astype(np.int32)
+    senders, receivers = place[f.senders], place[f.receivers]
+    bonds = np.lexsort((senders, receivers))
+    groups = np.stack([f.group_atoms[:, 0], place[f.group_atoms[:, 1]]], axis=1)
+    return replace(
+        f,
+        atom_codes=f.atom_codes[order],
+        atom_values=f.atom_values[order],
+        positions=f.positions[order],
+        fragment_of_atom=f.fragment_of_atom[order],
+        senders=senders[bonds],
+        receivers=receivers[bonds],
+        bond_codes=f.bond_codes[bonds],
+        bond_values=f.bond_values[bonds],
+        group_atoms=groups[np.lexsort((groups[:, 1], groups[:, 0]))].reshape(-1, 2),
+    )
 
 
 @functools.cache

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 from cross_settings import entrants
-from problem import FEATURES, SOURCE, TARGET
+from problem import FEATURES, SOURCE, TARGET, permuted
 from sklearn.metrics import roc_auc_score
 
-from molrel.chem.features import MoleculeFeatures, featurise
+from molrel.chem.features import featurise
 from molrel.data.batches import Budget, MoleculeSizes, Sampler, step_batches
 from molrel.data.knowledge import domain_knowledge
 from molrel.data.table import build_table
@@ -37,26 +37,6 @@ TRAINED = {
     if e.method is not None and e.family in ("source-only", "adaptation", "DisTrans")
     if name != "picture"
 }
-
-
-def permuted(f: MoleculeFeatures, order: np.ndarray) -> MoleculeFeatures:
-    """The same molecule with its atoms written in another order (new atom i is old order[i])."""
-    place = np.argsort(order).astype(np.int32)
-    senders, receivers = place[f.senders], place[f.receivers]
-    bonds = np.lexsort((senders, receivers))
-    groups = np.stack([f.group_atoms[:, 0], place[f.group_atoms[:, 1]]], axis=1)
-    return replace(
-        f,
-        atom_codes=f.atom_codes[order],
-        atom_values=f.atom_values[order],
-        positions=f.positions[order],
-        fragment_of_atom=f.fragment_of_atom[order],
-        senders=senders[bonds],
-        receivers=receivers[bonds],
-        bond_codes=f.bond_codes[bonds],
-        bond_values=f.bond_values[bonds],
-        group_atoms=groups[np.lexsort((groups[:, 1], groups[:, 0]))].reshape(-1, 2),
-    )
 
 
 def tables():

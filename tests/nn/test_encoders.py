@@ -1,6 +1,5 @@
 """GCN, GAT and D-MPNN: against plain dense formulas, padding, order of atoms, crowded atoms."""
 
-from dataclasses import replace
 from functools import cache
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from molecules import CONFIG, SMILES, make_batch, make_table
+from problem import permuted
 
 from molrel.chem.features import featurise
 from molrel.data.table import build_table
@@ -150,18 +150,7 @@ def test_more_padding_changes_neither_values_nor_gradients(name):
 def test_order_of_atoms_only_permutes_the_rows(name):
     f = featurise(SMILES[6], CONFIG)
     order = np.random.default_rng(0).permutation(len(f.atom_codes))
-    place = np.argsort(order).astype(np.int32)
-    senders, receivers = place[f.senders], place[f.receivers]
-    bonds = np.lexsort((senders, receivers))
-    other = replace(
-        f,
-        atom_codes=f.atom_codes[order],
-        atom_values=f.atom_values[order],
-        senders=senders[bonds],
-        receivers=receivers[bonds],
-        bond_codes=f.bond_codes[bonds],
-        bond_values=f.bond_values[bonds],
-    )
+    other = permuted(f, order)
     settings = {"type_map": np.arange(72), "groups": np.arange(85), "pictures": False}
     one, two = (
         runner(name)(random_params(name), make_batch(build_table([x], CONFIG, **settings), [0]))

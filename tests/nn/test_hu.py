@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from molecules import SMILES, exact_budget
+from problem import permuted
 
 from molrel.chem.features import FeatureConfig, featurise
 from molrel.data.table import build_table
@@ -195,20 +195,7 @@ def test_padding_changes_neither_values_nor_gradients_nor_statistics(name):
 def test_order_of_atoms_only_permutes_the_rows(name):
     f = featurise(SMILES[6], CONFIG)
     order = np.random.default_rng(0).permutation(len(f.atom_codes))
-    place = np.argsort(order).astype(np.int32)
-    senders, receivers = place[f.senders], place[f.receivers]
-    bonds = np.lexsort((senders, receivers))
-    other = replace(
-        f,
-        atom_codes=f.atom_codes[order],
-        atom_values=f.atom_values[order],
-        senders=senders[bonds],
-        receivers=receivers[bonds],
-        bond_codes=f.bond_codes[bonds],
-        bond_values=f.bond_values[bonds],
-        fragment_of_atom=f.fragment_of_atom[order],
-        positions=f.positions[order],
-    )
+    other = permuted(f, order)
     variables = variables_of(name)
     one, two = (
         runner(name, False)(variables, make_batch(table_of([x]), [0]), jnp.ones(1))[0]
