@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rdkit.Chem import MolFromSmiles
 
 from molrel.data import catalog, properties
 from molrel.data.splits import TEST, TRAIN
@@ -61,9 +62,11 @@ def test_rows_of_one_molecule_with_other_labels_stay(staged):
 @pytest.mark.staged
 def test_giants_and_molecules_without_bonds_of_sider(staged):
     found = staged("sider", max_atoms=500)
-    without = [s for s in found.molecules if all(len(part) < 12 for part in s.split("."))]
-    assert without  # salts of single atoms
-    assert len(staged("sider").rejected) > 0  # the usual limit of 100 atoms sets some aside
+    molecules = [MolFromSmiles(s) for s in found.molecules]
+    assert max(m.GetNumAtoms() for m in molecules) == 492
+    assert sum(m.GetNumBonds() == 0 for m in molecules) == 31
+    reasons = {r.reason for r in staged("sider").rejected}  # with the usual limit of 100 atoms
+    assert reasons and all("more than 100" in reason for reason in reasons)
 
 
 @pytest.mark.staged

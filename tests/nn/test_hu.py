@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -209,6 +210,22 @@ def test_molecules_without_any_bond(name):
     batch = make_batch(table_of([FEATURES[1], FEATURES[4]]), [1, 0])
     got, _ = runner(name, True)(variables_of(name), batch, ones(batch))
     assert np.isfinite(got).all()
+
+
+def test_a_giant_beside_molecules_without_bonds():
+    giant = featurise("C" * 492, replace(CONFIG, max_atoms=500))
+    batch = make_batch(table_of([FEATURES[1], giant, FEATURES[4]]), [2, 1, 0])
+    variables = variables_of("gin")
+
+    def loss(params):
+        h, _ = encoder("gin").apply(
+            {**variables, "params": params}, batch, ones(batch), train=True, mutable=["batch_stats"]
+        )
+        return jnp.sum(jnp.where(batch.node_mask[:, None], jnp.sin(h), 0))
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
+    assert int(batch.node_mask.sum()) == 492 + 1 + 2 and np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
 
 
 def test_initial_values_are_those_of_the_reference():
