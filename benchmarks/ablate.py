@@ -40,11 +40,11 @@ from molrel.evaluate.bootstrap import intervals, paired_difference  # noqa: E402
 from molrel.evaluate.markdown import cell, markdown_table  # noqa: E402
 from molrel.experiment import make_fit  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
-from molrel.reporting import side_ids  # noqa: E402
+from molrel.reporting import setting_of, side_ids  # noqa: E402
 from molrel.train.step import resolve_seeds_mode  # noqa: E402
 
 # Numbers that the program is built around, and so cannot be arrays in it.
-STRUCTURAL = ("warmup", "dropout", "prototype_decay")
+STRUCTURAL = ("warmup", "dropout", "prototype_decay", "clip")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def train_grid(
     )
     seconds = time.perf_counter() - started
     scores = np.stack([score(*each.best, examples) for each in found])
-    return list(scores.reshape(len(points), len(config.seeds), -1)), seconds
+    return list(scores.reshape(len(points), len(config.seeds), *scores.shape[1:])), seconds
 
 
 def ablate(
@@ -129,7 +129,7 @@ def ablate(
     prepared = prepare(base, needs=base.method.needs)
     part = "target" if prepared.target is not None else "source-test"
     examples = prepared.target if prepared.target is not None else prepared.source["test"]
-    labels = examples.labels[:, 0]
+    labels = examples.labels
     clusters, _ = side_ids(examples, np.array(prepared.molecules, dtype=object))
     regression = prepared.task.kind == "regression"
     main, other = ("rmse", "r2") if regression else ("auroc", "ap")
@@ -198,10 +198,12 @@ def main() -> int:
     except InputError as error:
         print(f"ablate: {error}", file=sys.stderr)
         return 2
+    epochs = base.train.epochs
+    length = f"{epochs} epochs" if epochs else f"{base.train.steps} steps"
     page = (
         f"`python benchmarks/ablate.py {shlex.join(sys.argv[1:])}`\n\n"
-        f"{base.data.source} -> {base.data.target}, {len(base.seeds)} seeds, {base.train.steps} "
-        "steps; mean over seeds, 95 % intervals clustered by molecule; differences are paired.\n"
+        f"{setting_of(base.data)}, {len(base.seeds)} seeds, {length}; mean over seeds, 95 % "
+        "intervals clustered by molecule; differences are paired.\n"
         f"{cost}\n\n{markdown_table(rows)}"
     )
     if args.table:

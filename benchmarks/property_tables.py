@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -125,9 +126,10 @@ def set_rows(
             continue
         single = reference_of(method)
         reference = read_cells(found[single]) if single else []
-        names = [p.stem for p in found[method].paths.values()]
-        counts = f"{len(cells)}-{len(reference)}-{preset.replicates}"
-        kept = path.with_name(f"rows-{names[0]}-{counts}.json")
+        files = [*found[method].paths.values(), *(found[single].paths.values() if single else ())]
+        made_of = [p.name for p in files if p.is_file()]
+        digest = hashlib.sha256(json.dumps([made_of, preset.replicates]).encode()).hexdigest()
+        kept = path.with_name(f"rows-{digest[:16]}.json")
         if not kept.is_file():
             found_rows = method_rows(about, cells, reference, preset.replicates)
             write_json(kept, {"rows": found_rows})

@@ -204,6 +204,17 @@ def check(experiment: Experiment) -> Experiment:
     for name in ("width", "depth"):
         value = getattr(method, name, 1)
         rules[f"method.{name}"] = (value, value >= 1, "at least 1")
+    for name in ("experts", "gate_width"):
+        value = getattr(method, name, 1)
+        rules[f"method.{name}"] = (value, value >= 1, "at least 1")
+    for name in ("temperature", "final_temperature"):
+        value = getattr(method, name, 1.0)
+        rules[f"method.{name}"] = (value, 0 < value < math.inf, "greater than 0")
+    dropout = getattr(method, "dropout", 0.0)
+    rules["method.dropout"] = (dropout, 0 <= dropout < 1, "from 0 to less than 1")
+    if isinstance(method, (MoleculeGNNConfig, TopExpertConfig)):
+        scheme = experiment.features.scheme
+        rules["features.scheme"] = (scheme, scheme == "hu", "'hu' for this method")
     for name, (value, good, wanted) in rules.items():
         if not good:
             raise InputError(f"config field {name!r} is {value!r}, but must be {wanted}")

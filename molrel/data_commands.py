@@ -22,9 +22,7 @@ def list_sets() -> None:
     """One line a data set."""
     for name in catalog.names():
         entry = catalog.describe(name)
-        print(
-            f"{name:12} {entry.task.kind:10} {', '.join(entry.domains) or '-':28} {entry.licence}"
-        )
+        print(f"{name:28} {entry.task.kind:10} {entry.licence}")
 
 
 def info(address: str) -> None:
@@ -36,10 +34,12 @@ def info(address: str) -> None:
     addresses = [address] if "/" in address else [f"{name}/{d}" for d in entry.domains] or [name]
     for each in addresses:
         dataset = catalog.load(each)
-        labels = dataset.examples.labels[:, 0]
+        labels = dataset.examples.labels
+        columns = f" of {labels.shape[1]} columns" if labels.shape[1] > 1 else ""
         print(
             f"{each}: {len(dataset.examples):,} examples of {len(dataset.examples.molecules()):,} "
-            f"molecules, {len(dataset.rejected)} rejected, mean label {np.nanmean(labels):.3f}"
+            f"molecules, {len(dataset.rejected)} rejected (of those, molecules of more than 100 "
+            f"atoms fit a larger features.max_atoms), mean label{columns} {np.nanmean(labels):.3f}"
         )
 
 

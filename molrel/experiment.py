@@ -40,13 +40,30 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-
 
 
 def make_method(config: Experiment, prepared: Prepared) -> Method:
-    """The config's method for the prepared task."""
+    """The config's method for the prepared task.
+
+    Raises:
+      InputError: the method takes examples of another number of sides.
+    """
+    check_sides(config, len(prepared.source_all.sides))
     return config.method.build(
         prepared.knowledge,
         kind=prepared.task.kind,
         n_outputs=prepared.task.n_outputs,
         symmetric=prepared.task.symmetric,
     )
+
+
+def check_sides(config: Experiment, n_sides: int) -> None:
+    """Raises InputError if the method cannot take examples of so many sides."""
+    takes = config.method.takes_sides
+    if n_sides not in takes:
+        raise InputError(
+            f"{type(config.method).__name__} takes examples of {' or '.join(map(str, takes))} "
+            f"molecules, and these are of {n_sides}",
+            path=config.data.source,
+            remedy="For single molecules take configs/property_gin.py or configs/topexpert.py",
+        )
 
 
 def vary(config: Experiment, prepared: Prepared) -> Vary:
@@ -197,7 +214,10 @@ def run(
         print("No target domain: the adaptation terms are switched off.")
         config = replace(config, method=config.method.source_only())
     source = config.data.source
-    if not is_file(source) and describe(source).task.kind == "multiclass":
+    own_file = is_file(source)
+    columns = config.data.smiles_columns if own_file else describe(source).columns
+    check_sides(config, len(columns))
+    if not own_file and describe(source).task.kind == "multiclass":
         raise InputError(
             "a run cannot report on more than two classes",
             path=source,

@@ -20,7 +20,7 @@ from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
 from molrel.prepare import divide, is_file, load_dataset, name_strata
-from molrel.reporting import part_frame, thresholds
+from molrel.reporting import part_frame, setting_of, thresholds
 from molrel.runs import Run, load_run
 from molrel.train.checkpoint import first_line
 
@@ -176,7 +176,7 @@ def evaluate_run(
     run = load_run(folder)
     own = _own_predictions(folder)
     frames, notes = {run.config.name: own}, []
-    setting = f"{run.config.data.source} -> {data or run.config.data.target}"
+    setting = setting_of(replace(run.config.data, target=data or run.config.data.target))
     if data is not None:
         settings = replace(
             run.config.data,

@@ -12,9 +12,11 @@ from molrel.data.batches import Budget, MoleculeSizes, Sampler
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Bag, Examples
+from molrel.losses import experts
 from molrel.methods.distrans import DisTransConfig, LossWeights, distrans
 from molrel.methods.method import Method
 from molrel.methods.topexpert import TopExpertConfig
+from molrel.prepare import training_scaffolds
 
 FEATURES = FeatureConfig(picture_size=32)
 SOURCE = ["CCCCCC", "c1ccccc1", "CC1CCCCC1", "C=CCC", "CC(C)CC", "Cc1ccccc1C", "C1CCCC1", "CCC#C"]
@@ -74,13 +76,22 @@ def problem() -> tuple[MoleculeTable, DomainKnowledge, Examples, Examples]:
 
 
 def make_expert_problem(n_source: int = 13):
-    """``make_problem`` of single molecules, with BatchNorm and nothing that is drawn."""
+    """``make_problem`` of single molecules, with BatchNorm and nothing that is drawn.
+
+    The draws of the gate, which every device makes for itself, are switched off for good.
+    """
+    experts.gumbel_softmax = lambda key, q, temperature: q
     config = FeatureConfig(scheme="hu", picture_size=16)
     features = [featurise(s, config) for s in SOURCE + TARGET]
     table = build_table(
-        features, config, type_map=np.arange(72), groups=np.zeros(0, int), pictures=False
+        features,
+        config,
+        type_map=np.arange(72),
+        groups=np.zeros(0, int),
+        pictures=False,
+        scaffolds=training_scaffolds(features, np.ones(len(features), bool)),
     )
-    settings = TopExpertConfig(width=16, depth=2, dropout=0.0, gate_width=8, gate="equal")
+    settings = TopExpertConfig(width=16, depth=2, dropout=0.0, gate_width=8)
     method = settings.build(None, kind="multilabel", n_outputs=2, symmetric=True)
     rng = np.random.default_rng(0)
     ids, labels = rng.integers(0, len(features), 40), rng.integers(0, 2, (40, 2)).astype(float)

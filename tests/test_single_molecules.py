@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from molrel.chem.features import FeatureConfig
-from molrel.config import DataConfig, Experiment, load_config_file
+from molrel.config import DataConfig, Experiment, check, load_config_file
 from molrel.data import catalog
 from molrel.data.splits import TEST
 from molrel.errors import InputError
 from molrel.experiment import run, selection_metrics
 from molrel.inference import evaluate_run, predict_csv
 from molrel.methods.molecule import MoleculeGNNConfig
+from molrel.methods.siamese import SiameseConfig
 from molrel.methods.topexpert import TopExpertConfig
 from molrel.prepare import divide, prepare
 from molrel.train.settings import OptimiserConfig, TrainConfig
@@ -77,6 +78,30 @@ def test_such_a_run_scores_files_and_other_sets(receptor, tmp_path):
     assert counts == {"scored": 2, "failed": 1}
     rows = evaluate_run(folder, data="opioid_affinity/kappa")
     assert {r["stratum"] for r in rows} == {"all", "seen scaffold", "new scaffold"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experts": 0}, "method.experts"),
+        ({"gate_width": 0}, "method.gate_width"),
+        ({"temperature": 0.0}, "method.temperature"),
+        ({"final_temperature": -1.0}, "method.final_temperature"),
+        ({"dropout": 1.0}, "method.dropout"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, message):
+    config = replace(RECEPTOR, method=replace(TopExpertConfig(), **changes))
+    with pytest.raises(InputError, match=message):
+        check(config)
+    with pytest.raises(InputError, match="features.scheme"):
+        check(replace(RECEPTOR, features=FeatureConfig()))
+
+
+def test_methods_of_pairs_refuse_single_molecules(tmp_path):
+    config = replace(RECEPTOR, method=SiameseConfig(), features=FeatureConfig())
+    with pytest.raises(InputError, match="takes examples of 2 molecules"):
+        run(config, tmp_path / "run")
 
 
 def test_published_split_and_what_cannot_be_split():

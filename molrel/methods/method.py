@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import flax.linen as nn
 import flax.struct
@@ -119,7 +119,13 @@ Need = Literal["pictures", "fingerprints", "scaffolds"]
 
 
 class MethodConfig(Protocol):
-    """The settings of a method, a frozen dataclass that builds it."""
+    """The settings of a method, a frozen dataclass that builds it.
+
+    Attributes:
+      takes_sides: how many sides the examples that it takes may have.
+    """
+
+    takes_sides: ClassVar[tuple[int, ...]]
 
     @property
     def adapts(self) -> bool:
@@ -153,6 +159,8 @@ class MethodConfig(Protocol):
 class SourceOnlyConfig:
     """What the configs of methods that never look at the target have in common."""
 
+    takes_sides: ClassVar[tuple[int, ...]] = (2,)
+
     @property
     def adapts(self) -> bool:
         """Never: the target is not looked at."""
@@ -171,6 +179,8 @@ class SourceOnlyConfig:
 @dataclass(frozen=True, kw_only=True)
 class TwoViewConfig:
     """Size of the encoder, head and discriminators that all adaptation methods share."""
+
+    takes_sides: ClassVar[tuple[int, ...]] = (2,)
 
     width: int = 128
     """Width of atoms, fragments and molecules."""

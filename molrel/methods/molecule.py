@@ -8,7 +8,7 @@ molecules, which the paper does not have, go through symmetric pair features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.methods.method import (
@@ -25,6 +25,8 @@ from molrel.nn.molecule import MoleculeNetwork
 @dataclass(frozen=True)
 class MoleculeGNNConfig(SourceOnlyConfig):
     """A graph network with one head, trained on labels alone. Features: scheme "hu"."""
+
+    takes_sides: ClassVar[tuple[int, ...]] = (1, 2)
 
     convolution: Convolution = "gin"
     width: int = 300

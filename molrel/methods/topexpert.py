@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from molrel.data.batches import IndexBatch
 from molrel.data.knowledge import DomainKnowledge
@@ -79,6 +80,8 @@ class ExpertWeights:
 @dataclass(frozen=True)
 class TopExpertConfig(SourceOnlyConfig):
     """Experts behind a gate, as released. Features: scheme "hu"."""
+
+    takes_sides: ClassVar[tuple[int, ...]] = (1, 2)
 
     convolution: Convolution = "gin"
     width: int = 300
@@ -187,22 +190,23 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
             params = {**params, "scaffolds": normal(scaffold_key, shape)}
         return Variables(params, state)
 
+    @jax.jit
+    def gate_embedding(variables: Variables, table: MoleculeTable, batch: IndexBatch, key: Array):
+        return forward(*variables, gather_batch(table, batch), key, None)[1]
+
     def start(
         key: Array, variables: Variables, table: MoleculeTable, batches: Sequence[IndexBatch]
     ) -> Variables:
-        @jax.jit
-        def gate(table: MoleculeTable, batch: IndexBatch, key: Array) -> Array:
-            return forward(*variables, gather_batch(table, batch), key, None)[1]
+        def seen(batch: IndexBatch, number: int) -> np.ndarray:
+            own = jax.random.fold_in(key, number)
+            return np.asarray(gate_embedding(variables, table, batch, own))[batch.mask]
 
-        points = np.concatenate(
-            [
-                np.asarray(gate(table, batch, jax.random.fold_in(key, i)))[batch.mask]
-                for i, batch in enumerate(batches)
-            ]
-        )
+        points = np.concatenate([seen(batch, i) for i, batch in enumerate(batches)])
         some = np.random.default_rng(0).permutation(len(points))[:MOST_POINTS]
         found = KMeans(config.experts, n_init=10, random_state=0)  # pyright: ignore[reportArgumentType]
-        found.fit(points[np.sort(some)])
+        # Several threads add up in the order in which they finish: not the same twice.
+        with threadpool_limits(1):
+            found.fit(points[np.sort(some)])
         centroids = jnp.asarray(found.cluster_centers_, jnp.float32)
         return variables._replace(params={**variables.params, "centroids": centroids})
 

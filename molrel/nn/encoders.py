@@ -243,7 +243,7 @@ class GATLayer(nn.Module):
             logits += Dense(self.heads, use_bias=False, name="bonds")(molecules.edges)
         logits = jax.nn.leaky_relu(logits, 0.2)
         own = jax.nn.leaky_relu(senders + receivers, 0.2)
-        highest = _highest(logits, own, bonds)
+        highest = highest_arriving(logits, own, bonds)
         # Padding bonds have weight 1 and are left out of each sum.
         weight = jnp.exp(_masked(logits - highest[bonds.receivers], bonds.mask))
         own_weight = jnp.exp(own - highest)
@@ -254,7 +254,7 @@ class GATLayer(nn.Module):
         return per_head(1 / total, out) + bias[None].astype(x.dtype)
 
 
-def _highest(
+def highest_arriving(
     logits: Float[Array, "e h"], own: Float[Array, "n h"], bonds: Bonds
 ) -> Float[Array, "n h"]:
     """The largest of the logits that meet at each atom; a constant for the gradient."""

@@ -160,11 +160,14 @@ class GATConv(nn.Module):
         sent = encoders.at_senders(x, bonds) + embed(molecules.edges)
         own = x + _loop(embed)
         among, alone = logits(encoders.at_receivers(x, bonds), sent), logits(x, own)
-        highest = jax.lax.stop_gradient(jnp.maximum(jnp.max(among, initial=-1e9), jnp.max(alone)))
-        weight = jnp.exp(among - highest) * bonds.mask[:, None]
+        # The bonds that leave an atom are the reverses of those that arrive there.
+        highest = encoders.highest_arriving(among[bonds.reverse], alone, bonds)
+        above = jnp.where(bonds.mask[:, None], among - highest[bonds.senders], 0)
+        weight = jnp.exp(above) * bonds.mask[:, None]
         weight_own = jnp.exp(alone - highest)
+        # At least one of the terms is 1, so nothing is divided by 0.
         total = weight_own + encoders.sum_leaving(weight, bonds)
-        share = weight / jnp.maximum(encoders.at_senders(total, bonds), 1e-30)
+        share = weight * encoders.at_senders(1 / total, bonds)
         out = heads(own) * (weight_own / total)[..., None]
         out += heads(
             encoders.sum_incoming((heads(sent) * share[..., None]).reshape(-1, wide), bonds)

@@ -42,10 +42,16 @@ def make_predictor(
         return method.predict(params, state, encoded, sides)
 
     def predict(params: Any, state: Any, examples: Examples) -> np.ndarray:
-        encoded = encode_all(params, state, examples.molecules())
+        needed = examples.molecules()
+        groups = _pack(needed, sizes, budget, len(chunks[0]))
+        encoded = encode_groups(params, state, groups)
+        place = np.full(table.padding_id + 1, -1, np.int32)
+        for i, group in enumerate(groups):
+            place[group] = i * len(chunks[0]) + np.arange(len(group), dtype=np.int32)
         sides = [side.dense() for side in examples.sides]
         if symmetric and [s.shape[1] for s in sides] == [1, 1]:
             sides = [np.minimum(*sides), np.maximum(*sides)]
+        sides = [np.where(s < 0, -1, place[s]) for s in sides]
         out = []
         # Attention between two bags needs memory by the product of their sizes.
         rows = max(16, EXAMPLES // max(s.shape[1] for s in sides))
@@ -57,14 +63,16 @@ def make_predictor(
             out.append(logits[: rows - padding])
         return np.concatenate(out)
 
-    def encode_all(params: Any, state: Any, needed: np.ndarray) -> Any:
-        """Per-molecule arrays with one row an id; chunks without a needed molecule are 0."""
-        parts: list[Any] = [
-            encode(params, state, table, ids) if np.isin(ids, needed).any() else None
-            for ids in chunks
+    def encode_groups(params: Any, state: Any, groups: list[np.ndarray]) -> Any:
+        """Per-molecule arrays, group after group; blank up to the size of all molecules, so
+        that one program scores whatever is needed."""
+        width = len(chunks[0])
+        padded = [
+            np.pad(ids, (0, width - len(ids)), constant_values=table.padding_id) for ids in groups
         ]
-        blank = jax.tree.map(jnp.zeros_like, next(p for p in parts if p is not None))
-        filled = [blank if p is None else p for p in parts]
+        parts = [encode(params, state, table, ids) for ids in padded]
+        blank = jax.tree.map(jnp.zeros_like, parts[0])
+        filled = parts + [blank] * (len(chunks) - len(parts))
         return jax.tree.map(lambda *xs: jnp.concatenate(xs), *filled)
 
     return predict
@@ -75,6 +83,22 @@ def _chunks(n_molecules: int) -> list[np.ndarray]:
     size = min(MOLECULES, -(-n_molecules // 8) * 8)
     ids = np.arange(-(-n_molecules // size) * size, dtype=np.int32)
     return list(np.minimum(ids, n_molecules).reshape(-1, size))
+
+
+def _pack(needed: np.ndarray, sizes: MoleculeSizes, budget: Budget, most: int) -> list[np.ndarray]:
+    """The needed ids in order, as few groups of at most ``most`` as the budget allows.
+
+    Never more than the chunks of all ids, which the budget was made for.
+    """
+    rows = sizes.per_molecule[needed]
+    limit = np.array([getattr(budget, f.name) for f in fields(Budget)][1:])
+    groups, start = [], 0
+    while start < len(needed):
+        total = np.cumsum(rows[start : start + most], axis=0)
+        fitting = int((total <= limit[None]).all(axis=1).sum())
+        groups.append(needed[start : start + fitting].astype(np.int32))
+        start += fitting
+    return groups
 
 
 def _chunk_budget(sizes: MoleculeSizes, chunks: list[np.ndarray]) -> Budget:

@@ -76,7 +76,7 @@ def loss_of(method, variables, batch, progress=0.5):
 
 
 def test_one_expert_is_the_single_head(table):
-    """With equal weights, one expert predicts and is trained as the single head."""
+    """With equal weights and one target, one expert predicts and is trained as the single head."""
     single = built(MoleculeGNNConfig(width=16, depth=2, dropout=0.0), 1, "binary")
     none = ExpertWeights(clustering=0.0, alignment=0.0)
     one = built(replace(SMALL, experts=1, weights=none), 1, "binary")
@@ -131,31 +131,26 @@ def test_no_other_scaffold_reaches_the_alignment(table):
     assert np.abs(gradient[:3]).max() > 0 and not np.asarray(gradient[3]).any()
 
 
-def test_padding_changes_neither_loss_nor_gradient_nor_state(table):
+def test_padding_changes_neither_loss_nor_gradient_nor_state(table, monkeypatch):
     """Gate, clusters and statistics ignore padded graphs and examples."""
-    method = built(replace(SMALL, gate="equal"))
-    learned = built(SMALL)
+    # The draws of the gate have the shape of the batch; without them all must be the same.
+    monkeypatch.setattr(experts, "gumbel_softmax", lambda key, q, temperature: q)
+    method = built(SMALL)
     tight, loose = (
         gather_batch(table, index_batches(table, properties(), rows, spare)[0])
         for rows, spare in ((12, 0), (17, 6))
     )
-    variables = learned.init(jax.random.key(0), tight)
-    for each in (method, learned):
+    variables = method.init(jax.random.key(0), tight)
 
-        def run(batch, each=each):
-            def loss(params):
-                return each.loss(params, variables.state, batch, jax.random.key(1), 0.0)
+    def run(batch):
+        def loss(params):
+            return method.loss(params, variables.state, batch, jax.random.key(1), 0.0)
 
-            (value, (state, terms)), gradient = jax.value_and_grad(loss, has_aux=True)(
-                variables.params
-            )
-            # The draws of the gate have the shape of the batch; all else must be the same.
-            drop = ("total", "supervised") if each is learned else ()
-            kept = {k: v for k, v in terms.items() if k not in drop}
-            return (kept, state) if each is learned else (value, kept, state, gradient)
+        return jax.value_and_grad(loss, has_aux=True)(variables.params)
 
-        a, b = jax.jit(run)(tight), jax.jit(run)(loose)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), a, b)
+    a, b = jax.jit(run)(tight), jax.jit(run)(loose)
+    assert {"clustering", "alignment", "supervised"} <= set(a[0][1][1])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=5e-4, atol=2e-5), a, b)
 
 
 def test_centroids_start_in_the_middle_of_clusters(table):
@@ -168,7 +163,30 @@ def test_centroids_start_in_the_middle_of_clusters(table):
     after = method.start(jax.random.key(1), before, table, batches)
     changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before.params, after.params)
     assert changed.pop("centroids") and not any(jax.tree.leaves(changed))
-    assert np.isfinite(after.params["centroids"]).all()
+    # Gate embeddings of real examples, in training mode batch by batch (without dropout here).
+    network = SMALL.network(2, True)
+    points = []
+    for index in batches:
+        b = gather_batch(table, index)
+        weight = b.occurrences(0)
+        (_, z), _ = network.apply(
+            {"params": before.params, **before.state},
+            b.molecules,
+            b.sides,
+            weight,
+            b.mask,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        points.append(np.asarray(z)[index.mask])
+    points, centroids = np.concatenate(points), np.asarray(after.params["centroids"])
+    nearest = ((points[:, None] - centroids[None]) ** 2).sum(-1).argmin(1)
+    for i, centroid in enumerate(centroids):
+        middle = points[nearest == i].mean(0)
+        np.testing.assert_allclose(centroid, middle, rtol=1e-3, atol=1e-4)
+    again = method.start(jax.random.key(1), before, table, batches)
+    np.testing.assert_array_equal(again.params["centroids"], centroids)
 
 
 def test_temperature_falls_geometrically(table, monkeypatch):

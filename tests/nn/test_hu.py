@@ -212,6 +212,23 @@ def test_molecules_without_any_bond(name):
     assert np.isfinite(got).all()
 
 
+def test_attention_of_any_strength_is_finite():
+    batch, variables = make_batch(TABLE, IDS), variables_of("gat")
+
+    def strong(path, x):
+        return x * 1000 if path[-1].key == "attention" else x
+
+    def loss(params):
+        params = jax.tree_util.tree_map_with_path(strong, params)
+        h, _ = encoder("gat").apply(
+            {**variables, "params": params}, batch, ones(batch), train=True, mutable=["batch_stats"]
+        )
+        return jnp.sum(jnp.where(batch.node_mask[:, None], jnp.sin(h), 0))
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
+    assert np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
 def test_a_giant_beside_molecules_without_bonds():
     giant = featurise("C" * 492, replace(CONFIG, max_atoms=500))
     batch = make_batch(table_of([FEATURES[1], giant, FEATURES[4]]), [2, 1, 0])

@@ -15,26 +15,39 @@ from trained import ROOT, train_flags, write_domains
 from molrel.cli import main
 from molrel.runs import load_run
 
-STEPS, EVERY = 40, 5
+# Steps of the run, and between checkpoints. Experts start from clusters of all training
+# examples, count epochs and keep statistics.
+LENGTHS = {"distrans": (40, 5), "experts": (36, 6)}
 
 
-def flags(folder, out):
-    changed = ("--train.steps", str(STEPS), "--train.evaluate-every", str(EVERY))
-    return [*train_flags(folder, out), *changed]
+def flags(folder, kind, out):
+    steps, every = LENGTHS[kind]
+    usual = train_flags(folder, f"{kind}_{out}")
+    if kind == "distrans":
+        return [*usual, "--train.steps", str(steps), "--train.evaluate-every", str(every)]
+    kept = usual[2 : usual.index("--train.steps")]
+    return [
+        "train",
+        str(ROOT / "configs" / "topexpert_mixtures.py"),
+        *kept,
+        *("--train.epochs", str(steps // 3), "--train.evaluate-every", str(every // 3)),
+        *("--train.source-examples", "20", "--train.replicates", "5", "--method.width", "16"),
+    ]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """CSV files and the run that nothing interrupts."""
+    """CSV files and the runs that nothing interrupts."""
     folder = write_domains(tmp_path_factory.mktemp("resume"))
-    assert main(flags(folder, "whole")) == 0
+    for kind in LENGTHS:
+        assert main(flags(folder, kind, "whole")) == 0
     return folder
 
 
-def kill_after(folder, out, line):
+def kill_after(folder, kind, out, line):
     """Starts a run and kills it with SIGKILL as soon as it prints a line."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "molrel", *flags(folder, out)],
+        [sys.executable, "-m", "molrel", *flags(folder, kind, out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -48,10 +61,10 @@ def kill_after(folder, out, line):
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
 
 
-def saved_state(run):
+def saved_state(run, steps):
     """Every array of the last checkpoint."""
     with ocp.PyTreeCheckpointer() as checkpointer:
-        return checkpointer.restore(run / "checkpoints" / str(STEPS) / "default")
+        return checkpointer.restore(run / "checkpoints" / str(steps) / "default")
 
 
 def assert_same(a, b):
@@ -64,17 +77,28 @@ def assert_same(a, b):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of orbax, restoring without a template
 @pytest.mark.parametrize(
-    "line",
-    ["note:", f"step {2 * EVERY}/", f"step {STEPS}/"],
-    ids=["before the first checkpoint", "between two checkpoints", "before the report"],
+    ("kind", "when"),
+    [
+        ("distrans", "before the first checkpoint"),
+        ("distrans", "between two checkpoints"),
+        ("distrans", "before the report"),
+        ("experts", "before the first checkpoint"),
+        ("experts", "between two checkpoints"),
+    ],
 )
-def test_killed_and_resumed_equals_uninterrupted(folder, line, request):
-    out = f"killed_{request.node.callspec.indices['line']}"
-    kill_after(folder, out, line)
-    whole, run = folder / "whole", folder / out
+def test_killed_and_resumed_equals_uninterrupted(folder, kind, when):
+    steps, every = LENGTHS[kind]
+    line = {
+        "before the first checkpoint": "note:",
+        "between two checkpoints": f"step {2 * every}/",
+        "before the report": f"step {steps}/",
+    }[when]
+    out = "killed_" + when.replace(" ", "_")
+    kill_after(folder, kind, out, line)
+    whole, run = folder / f"{kind}_whole", folder / f"{kind}_{out}"
     done = [p.name for p in (run / "checkpoints").glob("[0-9]*")]
     assert done == [] if line == "note:" else done, "was killed at another point"
-    assert str(STEPS) not in done or line.startswith(f"step {STEPS}")
+    assert str(steps) not in done or line.startswith(f"step {steps}")
 
     # What a kill in the middle of a write can leave behind.
     (run / "checkpoints").mkdir(exist_ok=True)
@@ -83,10 +107,10 @@ def test_killed_and_resumed_equals_uninterrupted(folder, line, request):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 999, "seed"')
 
-    assert main([*flags(folder, out), "--resume"]) == 0
+    assert main([*flags(folder, kind, out), "--resume"]) == 0
     assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert (run / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
     assert_same(load_run(whole).best, load_run(run).best)
-    assert_same(saved_state(whole), saved_state(run))
+    assert_same(saved_state(whole, steps), saved_state(run, steps))
     rows = [json.loads((r / "report.json").read_text())["rows"] for r in (whole, run)]
     assert rows[0] == rows[1]
