@@ -6,12 +6,11 @@ sha256 sums of the data files and ``VERSION``. A finished cell is never computed
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from cross_settings import (
     entrants,
     experiment,
 )
-from store import cell_path, changed, rounded, write_json
+from store import HasCells, cell_path, changed, compute, rounded, short_hash, write_json
 
 from molrel.config import to_json, with_options
 from molrel.data.catalog import describe
@@ -81,8 +80,7 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
         if entrant.learner is not None:
             decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
             decides["max_examples"] = draws(preset, setting)
-    text = json.dumps(decides, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_hash(decides)
 
 
 def draws(preset: Preset, setting: Setting) -> int:
@@ -97,7 +95,7 @@ def seeds_of(entrant: Entrant, seeds: Sequence[int]) -> Sequence[int]:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(HasCells):
     """The cells of one method in one setting.
 
     Attributes:
@@ -108,11 +106,6 @@ class Job:
     name: str
     entrant: Entrant
     paths: Mapping[int, Path]
-
-    @property
-    def missing(self) -> list[int]:
-        """Seeds whose cell is not there yet."""
-        return [seed for seed, path in self.paths.items() if not path.is_file()]
 
 
 def jobs(
@@ -419,14 +412,4 @@ def work(preset_name: str, setting: Setting, names: Sequence[str], seeds: Sequen
     stage = make_stage(preset, setting, known["DisTrans"].method)
     write_json(about, stage_values(stage))
     for job in todo:
-        started = time.perf_counter()
-        try:
-            run_job(stage, job)
-            outcome = f"{time.perf_counter() - started:.0f} s"
-        except NotDefined as error:  # for this task
-            for seed in job.missing:
-                write_json(job.paths[seed], {"method": job.name, "undefined": str(error)})
-            outcome = f"not defined: {error}"
-        except RunError as error:  # left missing; the other methods go on
-            outcome = f"failed: {error}"
-        print(f"{setting.name}: {job.name}, {outcome}", flush=True)
+        compute(job.name, setting.name, job, partial(run_job, stage, job))

@@ -22,9 +22,9 @@ keep_heap()
 enable_compilation_cache()
 
 from cells import jobs, work  # noqa: E402
-from cross_settings import PRESETS, SETTINGS, Preset, entrants  # noqa: E402
+from cross_settings import PRESETS, SETTINGS, entrants  # noqa: E402
 from cross_tables import write_tables  # noqa: E402
-from store import base_parser, check_names, run_missing, stay_on  # noqa: E402
+from store import base_parser, check_names, count_missing, run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -56,21 +56,17 @@ def main() -> int:
         return 0
     failed = []
     if not args.table_only:
-        failed = run_missing(lambda: missing(args, preset), args.workers, sys.argv[1:])
+
+        def missing() -> dict[str, int]:
+            return count_missing(
+                args.settings,
+                lambda name: jobs(preset, SETTINGS[name], args.methods, args.seeds, args.cells),
+            )
+
+        failed = run_missing(missing, args.workers)
     command = f"python benchmarks/cross_domain.py {shlex.join(sys.argv[1:])}"
     write_tables(args.cells, preset, args.settings, args.methods, args.seeds, args.out, command)
     return 1 if failed else 0
-
-
-def missing(args: argparse.Namespace, preset: Preset) -> dict[str, int]:
-    """Setting -> number of cells that are not there yet."""
-    return {
-        name: sum(
-            len(job.missing)
-            for job in jobs(preset, SETTINGS[name], args.methods, args.seeds, args.cells)
-        )
-        for name in args.settings
-    }
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from cells import best_trial, jobs
 from cross_settings import SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
-from store import write_json
+from store import progress, read_cells, short_hash, write_json
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
 from molrel.evaluate.markdown import cell, markdown_table
@@ -70,12 +69,6 @@ class Scored:
         keep = np.ones(len(self.labels), bool) if stratum == "all" else self.strata == stratum
         right = self.scores[:, keep].argmax(axis=2) == self.labels[keep]
         return np.ones(keep.sum()), right.astype(float), self.clusters[keep]
-
-
-def read_cells(paths: Mapping[int, Path]) -> list[dict[str, Any]]:
-    """The cells of a method that are there and defined."""
-    found = [json.loads(path.read_text()) for path in paths.values() if path.is_file()]
-    return [cell for cell in found if "scores" in cell]
 
 
 def method_rows(
@@ -150,7 +143,7 @@ def difference(
 
 def _hash(paths: Sequence[Path], *more: Any) -> str:
     present = [p.name for p in paths if p.is_file()]
-    return hashlib.sha256(json.dumps([VERSION, present, *more]).encode()).hexdigest()[:16]
+    return short_hash([VERSION, present, *more])
 
 
 def setting_rows(
@@ -256,9 +249,7 @@ def write_tables(
     every = [
         job for name in settings for job in jobs(preset, SETTINGS[name], methods, seeds, folder)
     ]
-    missing = sum(len(job.missing) for job in every)
-    total = sum(len(job.paths) for job in every)
-    text = markdown(frame, present, panels, preset, command, f"{total - missing:,} of {total:,}")
+    text = markdown(frame, present, panels, preset, command, progress(every))
     if panels:
         drawn = {title: (n, ranks, len(over)) for title, (n, ranks, over) in panels.items()}
         save_ranks(out.with_suffix(".png"), drawn)

@@ -27,13 +27,14 @@ import numpy as np  # noqa: E402
 from property_settings import PRESETS, SETS, experiment  # noqa: E402
 
 from molrel.chem.scaffolds import murcko_scaffold  # noqa: E402
-from molrel.data.batches import MoleculeSizes, all_batches, choose_budget  # noqa: E402
+from molrel.data.batches import MoleculeSizes, all_batches, round_up  # noqa: E402
 from molrel.data.types import Examples  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
-from molrel.experiment import Fitted, make_fit, make_method, selection_metrics, to_scores  # noqa: E402
+from molrel.experiment import Fitted, make_fit, make_method, selection_metrics  # noqa: E402
 from molrel.methods.method import gather_batch  # noqa: E402
 from molrel.methods.topexpert import Gated, TopExpertConfig, look  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
+from molrel.train.predict import to_scores  # noqa: E402
 
 RECIPES = ("GIN, TopExpert", "GIN, TopExpert annealed")
 ROWS = 128
@@ -46,11 +47,7 @@ def look_at(
     task = prepared.task
     network = config.network(task.n_outputs, task.symmetric)
     sizes = MoleculeSizes(prepared.table)
-    chunks = [
-        examples.take(np.arange(i, min(i + ROWS, len(examples)))).molecules()
-        for i in range(0, len(examples), ROWS)
-    ]
-    budget = choose_budget(sizes, chunks)
+    budget = round_up(sizes.worst(ROWS))
 
     @jax.jit
     def see(table, batch):
@@ -70,7 +67,9 @@ def rows_of(name: str, part: str, found: Gated, prepared: Prepared) -> list[dict
     examples, kind = prepared.source[part], prepared.task.kind
     k = found.q.shape[1]
     entropy = -(found.q * np.log(found.q + 1e-12)).sum(1).mean() / np.log(k)
-    each = np.stack([to_scores(found.logits[..., i], prepared) for i in range(k)], axis=-1)
+    scale = prepared.label_mean, prepared.label_scale
+    by_expert = [to_scores(found.logits[..., i], kind, *scale) for i in range(k)]
+    each = np.stack([scores.reshape(len(examples), -1) for scores in by_expert], axis=-1)
     mixed = np.einsum("ntk,nk->nt", each, found.q)
     chosen = found.q.argmax(1)
     smiles = [prepared.molecules[m] for m in examples.sides[0].ids]

@@ -25,7 +25,7 @@ enable_compilation_cache()
 from property_cells import jobs, work  # noqa: E402
 from property_settings import BACKBONES, PRESETS, SETS, methods_of  # noqa: E402
 from property_tables import write_tables  # noqa: E402
-from store import base_parser, check_names, run_missing, stay_on  # noqa: E402
+from store import base_parser, check_names, count_missing, run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -55,17 +55,15 @@ def main() -> int:
         work(preset, set_name, args.methods, args.seeds, args.cells)
         return 0
 
-    def missing() -> dict[str, int]:
-        return {
-            name: sum(
-                len(job.missing) for job in jobs(preset, name, args.methods, args.seeds, args.cells)
-            )
-            for name in args.sets
-        }
-
     failed = []
     if not args.table_only:
-        failed = run_missing(missing, args.workers, sys.argv[1:])
+
+        def missing() -> dict[str, int]:
+            return count_missing(
+                args.sets, lambda name: jobs(preset, name, args.methods, args.seeds, args.cells)
+            )
+
+        failed = run_missing(missing, args.workers)
     command = f"python benchmarks/property.py {shlex.join(sys.argv[1:])}"
     write_tables(args.cells, preset, args.sets, args.methods, args.seeds, args.out, command)
     return 1 if failed else 0

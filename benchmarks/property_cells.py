@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from property_settings import FLOORS, Preset, data_of, experiment
-from store import cell_path, changed, rounded, write_json
+from store import HasCells, cell_path, changed, compute, rounded, short_hash, write_json
 
 from molrel.config import to_json
 from molrel.data.batches import concatenate
 from molrel.data.catalog import describe
 from molrel.data.scaffold_splits import split_fingerprint
-from molrel.errors import NotDefined, RunError
-from molrel.experiment import by_target, environment, make_fit
+from molrel.errors import NotDefined
+from molrel.experiment import environment, make_fit
 from molrel.methods.classical import Learner, fit_classical, fold
-from molrel.prepare import Prepared, load_dataset, prepare, split_source
+from molrel.prepare import Prepared, prepare
 from molrel.train.step import resolve_seeds_mode
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
@@ -44,22 +42,16 @@ def cell_key(preset: Preset, set_name: str, method: str, seed: int) -> str:
     else:
         config = experiment(preset, set_name, method)
         decides["experiment"] = changed(config) | {"type": type(config.method).__name__}
-    text = json.dumps(decides, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_hash(decides)
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(HasCells):
     """The cells of one method on one set: seed -> file."""
 
     set_name: str
     method: str
     paths: Mapping[int, Path]
-
-    @property
-    def missing(self) -> list[int]:
-        """Seeds whose cell is not there yet."""
-        return [seed for seed, path in self.paths.items() if not path.is_file()]
 
 
 def jobs(
@@ -82,15 +74,15 @@ def about_path(folder: Path, set_name: str) -> Path:
     return folder / set_name.replace("/", "_") / "set.json"
 
 
-def set_values(prepared: Prepared, set_name: str, rows: np.ndarray) -> dict[str, Any]:
-    """What the tables need to know of a set; ``rows`` are the file rows of its test part."""
+def set_values(prepared: Prepared, set_name: str) -> dict[str, Any]:
+    """What the tables need to know of a set."""
     task = prepared.task
     return {
         "kind": task.kind,
         "targets": task.targets,
         "units": task.units,
         "split": data_of(set_name).split,
-        "fingerprint": split_fingerprint(rows - 2),
+        "fingerprint": split_fingerprint(prepared.rows["test"] - 2),
         "sizes": {name: len(part) for name, part in prepared.source.items()},
         "rejected": len(prepared.rejected),
         "parts": {
@@ -116,29 +108,18 @@ def work(preset: Preset, set_name: str, methods: Sequence[str], seeds: Sequence[
         return
     config = experiment(preset, set_name, "GIN, TopExpert")
     prepared = prepare(config, needs=config.method.needs)
-    write_json(about, set_values(prepared, set_name, test_rows(set_name)))
+    write_json(about, set_values(prepared, set_name))
     for job in todo:
-        started = time.perf_counter()
-        try:
-            results = floor(prepared, job) if job.method in FLOORS else train(preset, prepared, job)
-            made = environment()
-            for seed, values in results.items():
-                common = {"set": set_name, "method": job.method, "seed": seed}
-                write_json(job.paths[seed], common | {"commit": made["commit"]} | values)
-            outcome = f"{time.perf_counter() - started:.0f} s"
-        except NotDefined as error:
-            for seed in job.missing:
-                write_json(job.paths[seed], {"method": job.method, "undefined": str(error)})
-            outcome = f"not defined: {error}"
-        except RunError as error:  # left missing; the other methods go on
-            outcome = f"failed: {error}"
-        print(f"{set_name}: {job.method}, {outcome}", flush=True)
+        compute(job.method, set_name, job, partial(run_job, preset, prepared, job))
 
 
-def test_rows(set_name: str) -> np.ndarray:
-    """Rows of the file that the test part came from."""
-    dataset = load_dataset(set_name, data_of(set_name), max_atoms=500)
-    return dataset.rows[split_source(dataset, data_of(set_name)).test]
+def run_job(preset: Preset, prepared: Prepared, job: Job) -> None:
+    """Computes the missing cells of a job and writes them."""
+    results = floor(prepared, job) if job.method in FLOORS else train(preset, prepared, job)
+    made = environment()
+    for seed, values in results.items():
+        common = {"set": job.set_name, "method": job.method, "seed": seed}
+        write_json(job.paths[seed], common | {"commit": made["commit"]} | values)
 
 
 def floor(prepared: Prepared, job: Job) -> dict[int, dict[str, Any]]:
@@ -162,21 +143,17 @@ def floor(prepared: Prepared, job: Job) -> dict[int, dict[str, Any]]:
     sides = {name: part.sides[0].ids[:, None] for name, part in named.items()}
     results = {}
     for seed in job.missing:
-        of_targets = [
-            fit_classical(
-                learner,
-                bits,
-                sides["train"],
-                labels,
-                [sides[name] for name in PARTS],
-                kind=prepared.task.kind,
-                seed=seed,
-                n_estimators=TREES,
-            )
-            for labels in train.labels.T
-        ]
-        found = (by_target(each) for each in zip(*of_targets, strict=True))
-        results[seed] = {"best": as_lists(dict(zip(PARTS, found, strict=True)))}
+        scores = fit_classical(
+            learner,
+            bits,
+            sides["train"],
+            train.labels,
+            [sides[name] for name in PARTS],
+            kind=prepared.task.kind,
+            seed=seed,
+            n_estimators=TREES,
+        )
+        results[seed] = {"best": as_lists(dict(zip(PARTS, scores, strict=True)))}
     return results
 
 

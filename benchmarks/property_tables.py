@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from property_cells import Job, about_path, jobs
+from property_cells import about_path, jobs
 from property_settings import FLOORS, Preset
-from store import write_json
+from store import progress, read_cells, short_hash, write_json
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
 from molrel.evaluate.markdown import cell, markdown_table
@@ -43,12 +42,6 @@ class Part:
     def scores(self, cells: Cells, when: str = "best") -> np.ndarray:
         """[S, n, T] of the seeds; a floor has no last epoch."""
         return np.array([c.get(when, c["best"])["test"] for c in cells], np.float64)[:, self.rows]
-
-
-def read_cells(job: Job) -> list[dict[str, Any]]:
-    """The cells of a method that are there and defined."""
-    found = [json.loads(p.read_text()) for p in job.paths.values() if p.is_file()]
-    return [c for c in found if "best" in c]
 
 
 def reference_of(method: str) -> str | None:
@@ -121,15 +114,14 @@ def set_rows(
     found = {job.method: job for job in wanted}
     rows = []
     for method in methods:
-        cells = read_cells(found[method])
+        cells = read_cells(found[method].paths)
         if not cells:
             continue
         single = reference_of(method)
-        reference = read_cells(found[single]) if single else []
+        reference = read_cells(found[single].paths) if single else []
         files = [*found[method].paths.values(), *(found[single].paths.values() if single else ())]
         made_of = [p.name for p in files if p.is_file()]
-        digest = hashlib.sha256(json.dumps([made_of, preset.replicates]).encode()).hexdigest()
-        kept = path.with_name(f"rows-{digest[:16]}.json")
+        kept = path.with_name(f"rows-{short_hash([made_of, preset.replicates])}.json")
         if not kept.is_file():
             found_rows = method_rows(about, cells, reference, preset.replicates)
             write_json(kept, {"rows": found_rows})
@@ -160,9 +152,7 @@ def write_tables(
     out.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(out.with_suffix(".csv"), index=False, float_format="%.5g")
     every = [job for name in sets for job in jobs(preset, name, methods, seeds, folder)]
-    total = sum(len(job.paths) for job in every)
-    left = sum(len(job.missing) for job in every)
-    text = markdown(frame, folder, preset, command, f"{total - left:,} of {total:,}")
+    text = markdown(frame, folder, preset, command, progress(every))
     out.with_suffix(".md").write_text(text)
     print(text)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from molrel.errors import NotDefined, RunError
 
 DIGITS = 5
 
@@ -40,6 +43,62 @@ def cell_path(folder: Path, setting: str, name: str, seed: int, key: str) -> Pat
     """Where a cell is kept."""
     plain = "".join(c if c.isalnum() else "_" for c in name)
     return folder / setting / f"{plain}-{seed}-{key}.json"
+
+
+class HasCells:
+    """Work that leaves one file a seed; ``paths`` maps seeds to files."""
+
+    paths: Mapping[int, Path]
+
+    @property
+    def missing(self) -> list[int]:
+        """Seeds whose cell is not there yet."""
+        return [seed for seed, path in self.paths.items() if not path.is_file()]
+
+
+def count_missing(
+    names: Iterable[str], jobs_of: Callable[[str], Iterable[HasCells]]
+) -> dict[str, int]:
+    """Name of a setting -> number of its cells that are not there yet."""
+    return {name: sum(len(job.missing) for job in jobs_of(name)) for name in names}
+
+
+def progress(jobs: Iterable[HasCells]) -> str:
+    """How many cells are there, such as "3 of 5"."""
+    every = list(jobs)
+    total = sum(len(job.paths) for job in every)
+    return f"{total - sum(len(job.missing) for job in every):,} of {total:,}"
+
+
+def compute(name: str, setting: str, job: HasCells, run: Callable[[], None]) -> None:
+    """Runs what writes the missing cells of a job, and prints one line.
+
+    What is not defined for the task is written down as such; what fails is left missing, and the
+    other methods go on.
+    """
+    started = time.perf_counter()
+    try:
+        run()
+        outcome = f"{time.perf_counter() - started:.0f} s"
+    except NotDefined as error:
+        for seed in job.missing:
+            write_json(job.paths[seed], {"method": name, "undefined": str(error)})
+        outcome = f"not defined: {error}"
+    except RunError as error:
+        outcome = f"failed: {error}"
+    print(f"{setting}: {name}, {outcome}", flush=True)
+
+
+def read_cells(paths: Mapping[int, Path]) -> list[dict[str, Any]]:
+    """The cells that are there and defined."""
+    found = [json.loads(path.read_text()) for path in paths.values() if path.is_file()]
+    return [cell for cell in found if "undefined" not in cell]
+
+
+def short_hash(values: Any) -> str:
+    """16 hex digits that JSON values determine."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -84,15 +143,14 @@ def check_names(
         parser.error(f"no {what} is called {unknown[0]!r}; there are: {', '.join(known)}")
 
 
-def run_missing(
-    missing: Callable[[], Mapping[str, int]], n_workers: int, arguments: Sequence[str]
-) -> list[str]:
+def run_missing(missing: Callable[[], Mapping[str, int]], n_workers: int) -> list[str]:
     """One process a setting, as many at once as there are cores; returns what failed.
+
+    A process is this script with its arguments and ``--worker SETTING CORE``.
 
     Args:
       missing: gives setting -> number of cells that are not there yet.
       n_workers: processes at once; 0 is one a CPU core.
-      arguments: of this script; a worker gets ``--worker SETTING CORE`` on top.
     """
     cores, cpu = sorted(os.sched_getaffinity(0)), on_cpu()
     n_workers = n_workers or (len(cores) if cpu else 1)
@@ -108,7 +166,7 @@ def run_missing(
     while waiting or running:
         while waiting and free:
             name, core = waiting.pop(0), free.pop(0)
-            command = [sys.executable, sys.argv[0], *arguments, "--worker", name, str(core)]
+            command = [sys.executable, *sys.argv, "--worker", name, str(core)]
             running[name] = subprocess.Popen(command), core
         time.sleep(0.5)
         for name, (process, core) in list(running.items()):

@@ -1,10 +1,9 @@
 """molrel worker of ``throughput.py --task epoch``: one pass over a property set for each line."""
 
-import json
+import itertools
 import sys
-import time
 
-from molrel.memory import enable_compilation_cache, keep_heap, peak_memory_mb
+from molrel.memory import enable_compilation_cache, keep_heap
 
 keep_heap()
 enable_compilation_cache()
@@ -14,6 +13,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from flax.traverse_util import unflatten_dict  # noqa: E402
+from worker import serve  # noqa: E402
 
 from molrel.chem.cache import featurise_all  # noqa: E402
 from molrel.chem.features import FeatureConfig  # noqa: E402
@@ -63,21 +63,16 @@ def main() -> None:
     program = compile_step(method, optax.adam(float(arrays["learning_rate"])), steps=10**6)
     first = step_batches(sampler, sizes, budget, seeds=[0], step=0)[0]
     state = program.enter(stack([program.init(np.int32(0), table, unstack(first, 0))]))
-    epoch = 0
-    for _ in sys.stdin:
-        start, cpu = time.perf_counter(), time.process_time()
-        for step in range(epoch * n_steps, (epoch + 1) * n_steps):
+    steps = itertools.count()
+
+    def epoch() -> float:
+        nonlocal state
+        for step in itertools.islice(steps, n_steps):
             for batch in step_batches(sampler, sizes, budget, seeds=[0], step=step):
                 state, terms = program.step(state, table, batch)
-        value = float(jax.block_until_ready(terms)["total"][0])
-        epoch += 1
-        result = {
-            "seconds": time.perf_counter() - start,
-            "cpu_seconds": time.process_time() - cpu,
-            "loss": value,
-            "peak_memory_mb": peak_memory_mb(),
-        }
-        print(json.dumps(result), flush=True)
+        return float(jax.block_until_ready(terms)["total"][0])
+
+    serve(epoch)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@ messages h_j + e_ij over an edge index, BatchNorm, dropout, mean pooling, one li
 molecules are featurised once and collated by PyTorch Geometric's loader.
 """
 
-import json
-import resource
 import sys
-import time
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import MessagePassing, global_mean_pool
 from torch_geometric.utils import add_self_loops
+from worker import serve
 
 FOLDER, NAME = sys.argv[1:3]
 LOOP_TYPE, TYPES, NUMBERS = 4, 6, 119
@@ -101,8 +99,8 @@ def main():
     model = Network(weights, int(arrays["layers"]), float(arrays["dropout"])).train()
     optimiser = torch.optim.Adam(model.parameters(), lr=float(arrays["learning_rate"]))
     loader = DataLoader(molecules(arrays), batch_size=int(arrays["batch"]), shuffle=False)
-    for _ in sys.stdin:
-        start, cpu = time.perf_counter(), time.process_time()
+
+    def epoch():
         for data in loader:
             optimiser.zero_grad()
             known = ~torch.isnan(data.y)
@@ -112,14 +110,9 @@ def main():
             loss = (losses * known).sum() / known.sum()
             loss.backward()
             optimiser.step()
-        value = loss.item()
-        result = {
-            "seconds": time.perf_counter() - start,
-            "cpu_seconds": time.process_time() - cpu,
-            "loss": value,
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-        print(json.dumps(result), flush=True)
+        return loss.item()
+
+    serve(epoch)
 
 
 if __name__ == "__main__":

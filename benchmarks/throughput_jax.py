@@ -1,10 +1,8 @@
 """molrel worker of ``throughput.py``."""
 
-import json
 import sys
-import time
 
-from molrel.memory import enable_compilation_cache, keep_heap, peak_memory_mb
+from molrel.memory import enable_compilation_cache, keep_heap
 
 keep_heap()
 enable_compilation_cache()
@@ -14,6 +12,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
+from worker import serve  # noqa: E402
 
 from molrel.chem.cache import featurise_all  # noqa: E402
 from molrel.chem.features import FeatureConfig  # noqa: E402
@@ -117,17 +116,13 @@ def main() -> None:
     method, optimiser = make_method(arrays), optax.adam(float(arrays["learning_rate"]))
     state = init_state(method, optimiser, table, batch, jnp.asarray(0))
     step = jax.jit(make_step(method, optimiser, steps=1000), donate_argnums=0)
-    for _ in sys.stdin:
-        start, cpu = time.perf_counter(), time.process_time()
+
+    def one_step() -> float:
+        nonlocal state
         state, terms = step(state, table, batch)
-        value = float(terms["total"])
-        result = {
-            "seconds": time.perf_counter() - start,
-            "cpu_seconds": time.process_time() - cpu,
-            "loss": value,
-            "peak_memory_mb": peak_memory_mb(),
-        }
-        print(json.dumps(result), flush=True)
+        return float(terms["total"])
+
+    serve(one_step)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """PyTorch Geometric worker of ``throughput.py``; runs in its own environment."""
 
-import json
-import resource
 import sys
-import time
 from pathlib import Path
 
 FOLDER, NAME = sys.argv[1:3]
@@ -19,6 +16,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch_geometric.nn import MessagePassing, global_mean_pool  # noqa: E402
+from worker import serve  # noqa: E402
 
 
 class Aggregate(MessagePassing):
@@ -111,20 +109,15 @@ def main():
     model = Siamese(arrays)
     optimiser = torch.optim.Adam(model.parameters(), lr=float(arrays["learning_rate"]))
     loss_fn = nn.BCEWithLogitsLoss()
-    for _ in sys.stdin:
-        start, cpu = time.perf_counter(), time.process_time()
+
+    def step():
         optimiser.zero_grad()
         loss = loss_fn(model(left, right), labels)
         loss.backward()
         optimiser.step()
-        value = loss.item()
-        result = {
-            "seconds": time.perf_counter() - start,
-            "cpu_seconds": time.process_time() - cpu,
-            "loss": value,
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-        print(json.dumps(result), flush=True)
+        return loss.item()
+
+    serve(step)
 
 
 if __name__ == "__main__":

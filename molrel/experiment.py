@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import scipy.special
 
 from molrel.config import Experiment, check, to_json, with_options
 from molrel.data.batches import Sampler, concatenate
@@ -27,13 +26,13 @@ from molrel.errors import InputError, RunError, writing
 from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
 from molrel.memory import peak_memory_mb
-from molrel.methods.classical import bag_fingerprints, fit_classical
+from molrel.methods.classical import bag_fingerprints, by_target, fit_classical
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, is_file, prepare
 from molrel.reporting import predictions_of, report_run
 from molrel.train.checkpoint import first_line
 from molrel.train.loop import Validate, count_devices, make_optimiser, train
-from molrel.train.predict import make_predictor
+from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import Vary, compile_step, unstack
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
@@ -101,8 +100,12 @@ def make_scorer(method: Method, prepared: Prepared) -> Scorer:
     predict = make_predictor(method, prepared.table, symmetric=prepared.task.symmetric)
 
     def score(params: Any, state: Any, examples: Examples) -> np.ndarray:
-        scores = to_scores(predict(params, state, examples), prepared)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
+        return to_scores(
+            predict(params, state, examples),
+            prepared.task.kind,
+            prepared.label_mean,
+            prepared.label_scale,
+        )
 
     return score
 
@@ -264,15 +267,6 @@ def run(
     return report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
 
 
-def to_scores(logits: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """Probabilities [N, T] for classes; predictions in the task's units for regression."""
-    if prepared.task.kind == "regression":
-        return logits * prepared.label_scale + prepared.label_mean
-    if prepared.task.kind == "multiclass":
-        return scipy.special.softmax(logits.astype(np.float64), axis=1)
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))
-
-
 def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict[str, float]:
     """Metrics of the source validation set; ``selection`` is larger for better models.
 
@@ -306,32 +300,22 @@ def fit_baselines(
     config: Experiment, prepared: Prepared, parts: dict[str, Examples]
 ) -> dict[str, dict[str, np.ndarray]]:
     """Scores [1, N] of each baseline on each part: the floors and the random forest."""
-    train_part = prepared.source["train"]
     found = floors_of_parts(prepared, parts)
     out = {floor: {n: s[None] for n, s in each.items()} for floor, each in found.items()}
     if config.train.baselines:
         sides, fingerprints = side_fingerprints(prepared, parts)
-        of_targets = [
-            fit_classical(
-                "forest",
-                fingerprints,
-                sides["train"],
-                labels,
-                [sides[name] for name in parts],
-                kind=prepared.task.kind,
-                symmetric=prepared.task.symmetric,
-                seed=0,
-            )
-            for labels in train_part.labels.T
-        ]
-        scores = zip(parts, zip(*of_targets, strict=True), strict=True)
-        out["morgan + random forest"] = {n: by_target(each)[None] for n, each in scores}
+        scores = fit_classical(
+            "forest",
+            fingerprints,
+            sides["train"],
+            prepared.source["train"].labels,
+            [sides[name] for name in parts],
+            kind=prepared.task.kind,
+            symmetric=prepared.task.symmetric,
+            seed=0,
+        )
+        out["morgan + random forest"] = {n: s[None] for n, s in zip(parts, scores, strict=True)}
     return out
-
-
-def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Scores [N, T] from those of each target; as they are where there is one target."""
-    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 def side_fingerprints(

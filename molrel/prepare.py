@@ -44,6 +44,7 @@ class Prepared:
       target: examples with the labels that only the report reads, or None.
       seen: bool [M], molecules that occur in the source's training examples.
       marks: part of the source -> kind -> bool [n], examples that are also scored apart.
+      rows: part of the source -> int64 [n], row of the file of each example.
       knowledge: label-free statistics of both domains, None without a target.
       table: the molecules on the device.
       label_mean, label_scale: float32 [T], of the training labels (0 and 1 for classes).
@@ -61,6 +62,7 @@ class Prepared:
     target: Examples | None
     seen: np.ndarray
     marks: dict[str, dict[str, np.ndarray]]
+    rows: dict[str, np.ndarray]
     knowledge: DomainKnowledge | None
     table: MoleculeTable
     label_mean: np.ndarray
@@ -236,7 +238,7 @@ class Divided:
       source_all: every source example.
       target: without the pairs that are left to the source; None where there is none.
       parts: "train", "valid", "test" -> source examples.
-      marks: the same parts -> ``Dataset.marks`` of their examples.
+      marks, rows: the same parts -> ``Dataset.marks`` and ``rows`` of their examples.
       overlap: between the domains; None without a target.
       notes: sentences that a report must print.
     """
@@ -246,6 +248,7 @@ class Divided:
     target: Dataset | None
     parts: dict[str, Examples]
     marks: dict[str, dict[str, np.ndarray]]
+    rows: dict[str, np.ndarray]
     overlap: dict | None
     notes: tuple[str, ...]
 
@@ -268,12 +271,10 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
         shared = overlap(source, target)
         source, target, left_out = divide_shared_pairs(source, target, seed=data.split_seed)
     split = split_source(source, data)
-    index = {name: getattr(split, name) for name in ("train", "valid", "test")}
-    parts = {name: source.examples.take(rows) for name, rows in index.items()}
-    marks = {
-        name: {kind: mark[rows] for kind, mark in source.marks.items()}
-        for name, rows in index.items()
-    }
+    divided = {name: source.take(getattr(split, name)) for name in ("train", "valid", "test")}
+    parts = {name: part.examples for name, part in divided.items()}
+    marks = {name: dict(part.marks) for name, part in divided.items()}
+    rows = {name: part.rows for name, part in divided.items()}
     if not len(parts["train"]) or not len(parts["valid"]):
         raise InputError(
             f"{len(source.examples)} source examples are too few to train and validate on"
@@ -293,7 +294,7 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
         notes.append(
             f"{split.dropped} source pairs that join two parts of the split were left out."
         )
-    return Divided(source, source_all, target, parts, marks, shared, tuple(notes))
+    return Divided(source, source_all, target, parts, marks, rows, shared, tuple(notes))
 
 
 def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> None:
@@ -342,6 +343,7 @@ def prepare(
             min_carriers=config.data.min_carriers,
         )
     mean, scale = label_scale(divided.parts["train"], source.task)
+    seen = divided.seen()
     return Prepared(
         task=source.task,
         molecules=source.molecules,
@@ -349,10 +351,11 @@ def prepare(
         source=divided.parts,
         source_all=divided.source_all,
         target=None if target is None else target.examples,
-        seen=divided.seen(),
+        seen=seen,
         marks=divided.marks,
+        rows=divided.rows,
         knowledge=knowledge,
-        table=molecule_table(features, config.features, knowledge, needs, divided.seen()),
+        table=molecule_table(features, config.features, knowledge, needs, seen),
         label_mean=mean,
         label_scale=scale,
         rejected=source.rejected + (() if target is None else target.rejected),

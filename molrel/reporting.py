@@ -230,13 +230,13 @@ def differences(
     split = "target" if "target" in set(frames[ours]["split"]) else "source-test"
     target = {n: f.loc[(f["split"] == split) & f["label"].notna()] for n, f in frames.items()}
     mine = target[ours]
+    labels, scores, molecules = arrays(mine)
     rows = []
     for name, other in target.items():
         if name == ours or not len(other):
             continue
-        labels, ours_scores, molecules = arrays(mine)
         interval = paired_difference(
-            metric, labels, ours_scores, arrays(other)[1], molecules, replicates=replicates
+            metric, labels, scores, arrays(other)[1], molecules, replicates=replicates
         )
         rows.append(
             {

@@ -17,7 +17,7 @@ from molrel.data.types import Examples, Task
 from molrel.errors import InputError
 from molrel.prepare import molecule_table
 from molrel.train.checkpoint import first_line, quiet
-from molrel.train.predict import make_predictor
+from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import unstack
 
 
@@ -60,13 +60,9 @@ class Run:
         scores = []
         for i in range(len(self.config.seeds)):
             params, state = unstack(self.best["params"], i), unstack(self.best["state"], i)
-            logits = predict(params, state, examples).astype(np.float64)
-            if self.task.kind == "regression":
-                scores.append(logits * self.label_scale + self.label_mean)
-            else:
-                scores.append(1 / (1 + np.exp(-logits)))
-        found = np.stack(scores)
-        return found[..., 0] if found.shape[2] == 1 else found
+            logits = predict(params, state, examples)
+            scores.append(to_scores(logits, self.task.kind, self.label_mean, self.label_scale))
+        return np.stack(scores)
 
 
 def load_run(folder: Path) -> Run:

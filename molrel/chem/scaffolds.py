@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from rdkit import Chem, rdBase
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
@@ -18,8 +20,11 @@ def scaffold_of(molecule: Chem.Mol, *, chirality: bool = False) -> str:
     return MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=chirality)
 
 
+@functools.cache
 def murcko_scaffold(smiles: str, *, chirality: bool = False) -> str:
     """``scaffold_of`` a SMILES; "" for a molecule without rings.
+
+    Remembered, since splits, strata and numbers of scaffolds each ask for all molecules.
 
     Raises:
       MoleculeError: RDKit cannot read the SMILES.

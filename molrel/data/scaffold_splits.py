@@ -8,12 +8,13 @@ that share one into the same part.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from molrel.data.splits import TEST, Split, fraction_bounds
+from molrel.data.splits import TEST, TRAIN, VALID, Split, fraction_bounds
 from molrel.errors import InputError
 
 Fractions = Sequence[float]
@@ -36,17 +37,8 @@ def deterministic_scaffold_split(scaffolds: Sequence[str], fractions: Fractions)
     """
     first, both = fraction_bounds(fractions) * len(scaffolds)
     groups = sorted(_groups(scaffolds), key=lambda g: (len(g), g[0]), reverse=True)
-    train: list[int] = []
-    valid: list[int] = []
-    test: list[int] = []
-    for group in groups:
-        if len(train) + len(group) <= first + 1e-6:
-            train += group
-        elif len(train) + len(valid) + len(group) <= both + 1e-6:
-            valid += group
-        else:
-            test += group
-    return _split(train, valid, test)
+    rooms = [Room(TRAIN, (TRAIN,), first + 1e-6), Room(VALID, (TRAIN, VALID), both + 1e-6)]
+    return _deal(groups, rooms, rest=TEST)
 
 
 def random_scaffold_split(scaffolds: Sequence[str], fractions: Fractions, seed: int) -> Split:
@@ -62,7 +54,8 @@ def random_scaffold_split(scaffolds: Sequence[str], fractions: Fractions, seed: 
     # NumPy's old generator, since the published splits were drawn with it.
     order = np.random.RandomState(seed).permutation(len(groups))
     sizes = [int(np.floor(f * len(scaffolds))) for f in fractions[1:]]
-    return _split(*_fill([groups[i] for i in order], sizes))
+    rooms = [Room(part, (part,), size) for part, size in zip((VALID, TEST), sizes, strict=True)]
+    return _deal([groups[i] for i in order], rooms, rest=TRAIN)
 
 
 def balanced_scaffold_split(scaffolds: Sequence[str], fractions: Fractions, seed: int) -> Split:
@@ -81,17 +74,8 @@ def balanced_scaffold_split(scaffolds: Sequence[str], fractions: Fractions, seed
     small = [g for g in groups if len(g) <= min(n_valid, n_test) / 2]
     rng = np.random.default_rng(seed)
     ordered = [group[i] for group in (big, small) for i in rng.permutation(len(group))]
-    train: list[int] = []
-    valid: list[int] = []
-    test: list[int] = []
-    for group in ordered:
-        if len(train) + len(group) <= n_train:
-            train += group
-        elif len(valid) + len(group) <= n_valid:
-            valid += group
-        else:
-            test += group
-    return _split(train, valid, test)
+    rooms = [Room(TRAIN, (TRAIN,), n_train), Room(VALID, (VALID,), n_valid)]
+    return _deal(ordered, rooms, rest=TEST)
 
 
 def published_split(published: np.ndarray, valid_fraction: float, seed: int) -> Split:
@@ -134,13 +118,25 @@ def _groups(scaffolds: Sequence[str]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _fill(groups: Sequence[list[int]], sizes: Sequence[int]) -> list[list[int]]:
-    """(train, valid, test): valid and test take what fits, train the rest."""
-    parts: list[list[int]] = [[], [], []]
+class Room(NamedTuple):
+    """A part that a group may go to while the parts ``counted`` hold at most ``limit`` then."""
+
+    part: int
+    counted: tuple[int, ...]
+    limit: float
+
+
+def _deal(groups: Iterable[list[int]], rooms: Sequence[Room], *, rest: int) -> Split:
+    """Each group, in order, goes to the first part that has room for it, or else to ``rest``."""
+    parts: dict[int, list[int]] = {TRAIN: [], VALID: [], TEST: []}
     for group in groups:
-        fitting = [p for p in (1, 2) if len(parts[p]) + len(group) <= sizes[p - 1]]
-        parts[fitting[0] if fitting else 0] += group
-    return parts
+        fitting = (
+            room.part
+            for room in rooms
+            if sum(len(parts[p]) for p in room.counted) + len(group) <= room.limit
+        )
+        parts[next(fitting, rest)] += group
+    return _split(parts[TRAIN], parts[VALID], parts[TEST])
 
 
 def _split(train: ArrayLike, valid: ArrayLike, test: ArrayLike) -> Split:

@@ -25,6 +25,7 @@ from molrel.evaluate.metrics import (
     binary,
     classification_metrics,
     known,
+    mean_of_defined,
     regression_metrics,
 )
 from molrel.evaluate.weighted import Weighted, weighted_metrics
@@ -244,7 +245,7 @@ class _Method:
                 else:
                     found = classification_metrics(labels, values[i], float(threshold))
                 each.append([found[name] for name in self.metrics])
-            rows.append(_mean_of_defined(each))
+            rows.append(mean_of_defined(each))
         return np.mean(rows, axis=0)
 
     def draw_seeds(self, rng: np.random.Generator) -> np.ndarray:
@@ -260,17 +261,8 @@ class _Method:
                 [*metrics(weights[rows]).values()]
                 for metrics, (rows, _, _) in zip(self.seeds[seed], self.targets, strict=True)
             ]
-            total += times[seed] * _mean_of_defined(each)
+            total += times[seed] * mean_of_defined(each)
         return total / len(self.seeds)
-
-
-def _mean_of_defined(rows: Sequence[Sequence[float]]) -> np.ndarray:
-    """Mean [k] of each column of [T][k] over the rows in which it is not NaN."""
-    values = np.array(rows)
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=0)
-    total = np.where(defined, values, 0).sum(axis=0)
-    return np.divide(total, count, out=np.full(values.shape[1], NAN), where=count > 0)
 
 
 def _check_names(metrics: Sequence[str]) -> None:

@@ -128,13 +128,19 @@ def regression_metrics(labels: np.ndarray, predictions: np.ndarray) -> dict[str,
     }
 
 
+def mean_of_defined(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Mean [k] of each column of [T][k] over the rows in which it is not NaN; NaN if none is."""
+    values = np.array(rows)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=0)
+    total = np.where(defined, values, 0).sum(axis=0)
+    return np.divide(total, count, out=np.full(values.shape[1], NAN), where=count > 0)
+
+
 def mean_metrics(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the targets in which it is defined (not NaN); NaN if none is."""
-    table = {name: np.array([found[name] for found in each]) for name in each[0]}
-    return {
-        name: float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else NAN
-        for name, values in table.items()
-    }
+    """Mean of each metric over the targets in which it is defined."""
+    means = mean_of_defined([list(found.values()) for found in each])
+    return dict(zip(each[0], means.tolist(), strict=True))
 
 
 def best_threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -140,6 +140,7 @@ def fit_classical(
       sides: int [n, 1] or [n, 2], training examples; exchanging the molecules of a pair
         changes no score if ``symmetric``.
       labels: [n], NaN where unknown (left out); 0 or 1 for classes, or the number of the class.
+        [n, T] of several targets, which are learned one by one.
       targets: int [m, 1] or [m, 2] each, examples to score.
       kind: "regression" for predictions in the unit of the labels, else probabilities.
       symmetric: whether f(a, b) = f(b, a) must hold.
@@ -153,11 +154,26 @@ def fit_classical(
 
     Returns:
       float64 [m] for each of ``targets``; [m, C] of the classes 0 to C - 1 for a multiclass
-      task.
+      task; [m, T] of several targets.
 
     Raises:
       InputError: no training label is known.
     """
+    if labels.ndim == 2:
+        settings = {
+            "kind": kind,
+            "symmetric": symmetric,
+            "seed": seed,
+            "setting": setting,
+            "n_estimators": n_estimators,
+            "max_examples": max_examples,
+            "examples_per_tree": examples_per_tree,
+        }
+        each = [
+            fit_classical(learner, fingerprints, sides, column, targets, **settings)
+            for column in labels.T
+        ]
+        return [by_target(columns) for columns in zip(*each, strict=True)]
     chosen = np.flatnonzero(~np.isnan(labels))
     if not len(chosen):
         raise InputError(f"the {learner} learner has no labelled example to learn from")
@@ -190,6 +206,11 @@ def fit_classical(
         else np.zeros(0)
         for t in targets
     ]
+
+
+def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores [m, T] from those of each target; as they are where there is one target."""
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 def _learner(

@@ -268,30 +268,23 @@ def statistics(state: State) -> dict[str, Any]:
     return {STATISTICS: state[STATISTICS]} if STATISTICS in state else {}
 
 
-def apply_statistics_network(
-    network: nn.Module,
-    params: Params,
-    state: State,
-    batch: Batch,
-    key: Array,
-    axis_name: str | None,
+def apply_with_statistics(
+    network: nn.Module, params: Params, state: State, key: Array, *inputs: Any, **settings: Any
 ) -> tuple[Any, State]:
-    """(encoded molecules, state with new running averages) of a batch in training.
+    """(what the network gives in training, state with new running averages).
 
-    A molecule counts in BatchNorm as often as it occurs in the batch's examples.
+    ``inputs`` and ``settings`` are those of ``network.apply``, of which ``train`` is set; the key
+    is that of dropout.
     """
-    weight = batch.occurrences(0) + batch.occurrences(1)
-    encoded, new = network.apply(
+    found, new = network.apply(
         {"params": params} | statistics(state),
-        batch.molecules,
-        weight,
+        *inputs,
         train=True,
-        axis_name=axis_name,
-        method="encode",
         mutable=[STATISTICS],
         rngs={"dropout": key},
+        **settings,
     )
-    return encoded, {**state, **new}
+    return found, {**state, **new}
 
 
 def apply_network(

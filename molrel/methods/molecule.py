@@ -14,7 +14,7 @@ from molrel.data.knowledge import DomainKnowledge
 from molrel.methods.method import (
     Method,
     SourceOnlyConfig,
-    apply_statistics_network,
+    apply_with_statistics,
     from_network,
     supervise,
 )
@@ -42,7 +42,12 @@ class MoleculeGNNConfig(SourceOnlyConfig):
         )
 
         def loss(params, state, batch, key, progress, axis_name=None):
-            encoded, state = apply_statistics_network(network, params, state, batch, key, axis_name)
+            # A molecule counts in BatchNorm as often as it occurs.
+            weight = batch.occurrences(0) + batch.occurrences(1)
+            inputs = batch.molecules, weight
+            encoded, state = apply_with_statistics(
+                network, params, state, key, *inputs, axis_name=axis_name, method="encode"
+            )
             related: Any = network.apply({"params": params}, encoded, batch.sides, method="relate")
             total = supervise(kind, related[1], batch, axis_name)
             return total, (state, {"supervised": total})

@@ -56,11 +56,11 @@ from molrel.methods.method import (
     Variables,
     active,
     add_terms,
+    apply_with_statistics,
     from_network,
     gather_batch,
     statistics,
 )
-from molrel.nn.batch_norm import STATISTICS
 from molrel.nn.experts import ExpertNetwork
 from molrel.nn.hu import Convolution
 from molrel.nn.molecule import MoleculeNetwork, Sides
@@ -168,18 +168,13 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
 
     def forward(params: Params, state: State, batch: Batch, key: Array, axis_name: str | None):
         """(logits of every expert, gate embedding, state with new running averages)."""
-        (logits, z), new = network.apply(
-            {"params": params} | statistics(state),
-            batch.molecules,
-            batch.sides,
-            batch.occurrences(0) + batch.occurrences(1),
-            batch.mask,
-            train=True,
-            axis_name=axis_name,
-            mutable=[STATISTICS],
-            rngs={"dropout": key},
+        # A molecule counts in BatchNorm as often as it occurs.
+        weight = batch.occurrences(0) + batch.occurrences(1)
+        inputs = batch.molecules, batch.sides, weight, batch.mask
+        (logits, z), state = apply_with_statistics(
+            network, params, state, key, *inputs, axis_name=axis_name
         )
-        return logits, z, {**state, **new}
+        return logits, z, state
 
     def init(key: Array, batch: Batch) -> Variables:
         network_key, scaffold_key = jax.random.split(key)

@@ -103,7 +103,7 @@ class GCNConv(nn.Module):
     def __call__(self, h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "n d"]:
         m = molecules
         embed = _embed_bonds(self.width)
-        scale = jax.lax.rsqrt(degree(m) + 1)
+        scale = jax.lax.rsqrt(encoders.sum_adjacent(jnp.ones_like(h[:, :1]), m)[:, 0] + 1)
         x = linear(self.width, self.width, name="linear")(h)
         own = scale[:, None] * (x + _loop(embed))
         around = encoders.sum_adjacent(x * scale[:, None], m)
@@ -125,7 +125,8 @@ class SAGEConv(nn.Module):
         embed = _embed_bonds(self.width)
         x = linear(self.width, self.width, name="linear")(h)
         total = aggregate(x, molecules, embed, relu=False, message_path="slots")
-        mean = (total + x + _loop(embed)) / (degree(molecules) + 1)[:, None]
+        degree = encoders.sum_adjacent(jnp.ones_like(h[:, :1]), molecules)
+        mean = (total + x + _loop(embed)) / (degree + 1)
         # Safe at 0, where the gradient of the length is not defined.
         return mean * jax.lax.rsqrt(jnp.sum(mean * mean, axis=-1, keepdims=True) + 1e-24)
 
@@ -182,15 +183,6 @@ CONVOLUTIONS: dict[str, type[nn.Module]] = {
     "gat": GATConv,
     "sage": SAGEConv,
 }
-
-
-def degree(molecules: Molecules) -> Float[Array, " n"]:
-    """Number of neighbours of each atom."""
-    m = molecules
-    count = m.neighbour_mask.sum(axis=1).astype(jnp.float32)
-    if len(m.extra_mask):
-        count += ops.segment_sum(m.extra_mask.astype(jnp.float32), m.extra_receivers, len(count))
-    return count
 
 
 class HuEncoder(nn.Module):

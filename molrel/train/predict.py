@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from molrel.data.batches import Budget, MoleculeSizes, round_up
 from molrel.data.table import MoleculeTable
@@ -76,6 +77,29 @@ def make_predictor(
         return jax.tree.map(lambda *xs: jnp.concatenate(xs), *filled)
 
     return predict
+
+
+def to_scores(
+    logits: np.ndarray, kind: str, label_mean: np.ndarray, label_scale: np.ndarray
+) -> np.ndarray:
+    """What a method's logits [N, T] say: float64 [N, T], or [N] where T is 1.
+
+    Predictions in the task's units for a regression, else probabilities: of each target, or of
+    each class.
+
+    Args:
+      logits: of ``predict``.
+      kind: of the task.
+      label_mean, label_scale: [T], what the labels of a regression were standardised with.
+    """
+    scores = logits.astype(np.float64)
+    if kind == "regression":
+        scores = scores * label_scale + label_mean
+    elif kind == "multiclass":
+        scores = scipy.special.softmax(scores, axis=1)
+    else:
+        scores = 1 / (1 + np.exp(-scores))
+    return scores[:, 0] if scores.shape[1] == 1 else scores
 
 
 def _chunks(n_molecules: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ import property_cells
 import property_settings
 import property_tables
 import pytest
+import store
 
 from molrel.data import catalog
 from molrel.errors import InputError
@@ -97,7 +98,7 @@ def floor_values(tmp_path, set_name, method, n_seeds):
     property_cells.work(PRESET, set_name, [method], range(n_seeds), tmp_path)
     about = json.loads(property_cells.about_path(tmp_path, set_name).read_text())
     (job,) = property_cells.jobs(PRESET, set_name, [method], range(n_seeds), tmp_path)
-    rows = property_tables.method_rows(about, property_tables.read_cells(job), [], 5)
+    rows = property_tables.method_rows(about, store.read_cells(job.paths), [], 5)
     main = property_tables.main_metric(about["kind"])
     return {r["stratum"]: r["mean"] for r in rows if r["metric"] == main}
 
