@@ -194,6 +194,12 @@ class Sampler:
         self.positives, self.negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
         self.balance = balance and len(self.positives) < len(self.negatives)
         self._orders: dict[tuple[int, int, int], np.ndarray] = {}
+        parts = (source,) if target is None else (source, target)
+        # Largest bag of each side, which every batch is padded to.
+        self.widths = tuple(
+            int(max(part.sides[i].sizes.max(initial=1) for part in parts))
+            for i in range(len(source.sides))
+        )
 
     def _order(self, seed: int, domain: int, epoch: int) -> np.ndarray:
         """Order of one epoch; cached, since consecutive steps share it."""
@@ -239,11 +245,6 @@ class Sampler:
         return concatenate(parts)
 
     @property
-    def parts(self) -> tuple[Examples, ...]:
-        """The examples it draws from: source and, if there is one, target."""
-        return (self.source,) if self.target is None else (self.source, self.target)
-
-    @property
     def size(self) -> int:
         """Examples per step."""
         return self.n_source + self.n_target
@@ -274,10 +275,6 @@ def step_batches(
     Returns:
       Batches whose arrays have leading axes [devices (if more than one), seeds].
     """
-    widths = tuple(
-        int(max(part.sides[i].sizes.max(initial=1) for part in sampler.parts))
-        for i in range(len(sampler.source.sides))
-    )
     rows = -(-sampler.size // n_devices)
     drawn = [sampler.examples(seed, step) for seed in seeds]
     pieces = 1
@@ -291,7 +288,7 @@ def step_batches(
                         rows,
                         budget,
                         sizes,
-                        widths,
+                        sampler.widths,
                     )
                     for examples in drawn
                 ]

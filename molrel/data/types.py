@@ -40,11 +40,11 @@ class Bag:
 
     def take(self, index: np.ndarray) -> Bag:
         """The bags of the examples in index (int [n] or bool [N]), in that order."""
-        index = np.arange(len(self))[index]
-        sizes = self.sizes[index]
+        starts, ends = self.offsets[:-1][index], self.offsets[1:][index]
+        sizes = ends - starts
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
-        return Bag(self.ids[np.repeat(self.offsets[index], sizes) + within], offsets)
+        return Bag(self.ids[np.repeat(starts, sizes) + within], offsets)
 
     def dense(self, width: int | None = None) -> np.ndarray:
         """int32 [N, width]: ids padded with -1; width defaults to the largest bag."""
