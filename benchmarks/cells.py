@@ -31,7 +31,7 @@ from store import HasCells, cell_path, changed, compute, rounded, short_hash, wr
 
 from molrel.config import to_json, with_options
 from molrel.data.catalog import describe
-from molrel.data.splits import bag_ids, random_split
+from molrel.data.splits import random_split, role_ids
 from molrel.data.types import Examples
 from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
@@ -46,6 +46,8 @@ from molrel.experiment import (
 )
 from molrel.memory import peak_memory_mb, reset_peak_memory
 from molrel.methods.classical import TUNED, fit_classical
+from molrel.methods.distrans import DisTransConfig
+from molrel.methods.method import active
 from molrel.prepare import Prepared, label_scale, prepare
 from molrel.reporting import side_ids
 
@@ -71,6 +73,8 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
         "evaluated": preset.evaluated,
         "ceiling": entrant.supervised_by_target,
     }
+    if revised(setting, entrant):
+        decides["revision"] = 2
     if entrant.method is not None:
         config = experiment(preset, setting, entrant.method)
         decides["experiment"] = changed(config) | {"type": type(entrant.method).__name__}
@@ -81,6 +85,20 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
             decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
             decides["max_examples"] = draws(preset, setting)
     return short_hash(decides)
+
+
+def revised(setting: Setting, entrant: Entrant) -> bool:
+    """Whether the code of these figures alone has changed since ``VERSION`` was raised.
+
+    Weighted reversals have a mean strength of 1 since, and the floors of settings whose sides
+    have roles know in which role they met a molecule.
+    """
+    if entrant.family == "floor":
+        return setting.strategy == "regression" or setting.name == "ddibench"
+    method = entrant.method
+    if not isinstance(method, DisTransConfig) or method.weighting == "uniform":
+        return False
+    return active(method.weights.adversarial_fragment) or active(method.weights.adversarial_pair)
 
 
 def draws(preset: Preset, setting: Setting) -> int:
@@ -249,7 +267,7 @@ def degree_prior(stage: Stage) -> np.ndarray:
     """Scores of the evaluated target examples from the labels of the other half of the target."""
     target = stage.prepared.target
     assert target is not None
-    ids, _ = bag_ids(target)
+    ids = role_ids(target, stage.prepared.task.symmetric)
 
     def prior(labels: np.ndarray) -> np.ndarray:
         scores = np.zeros(len(target))

@@ -20,8 +20,8 @@ from molrel.config import Experiment, check, to_json, with_options
 from molrel.data.batches import Sampler, concatenate
 from molrel.data.catalog import describe
 from molrel.data.read import write_rejected
-from molrel.data.splits import bag_ids
-from molrel.data.types import Examples
+from molrel.data.splits import bag_ids, role_ids
+from molrel.data.types import Examples, Task
 from molrel.errors import InputError, RunError, writing
 from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
@@ -339,28 +339,24 @@ def floors_of_parts(
     for name, examples in parts.items():
         # What is known of a target pair is all of the source; of a source pair, its training part.
         reference = prepared.source_all if name == "target" else prepared.source["train"]
-        found = floors(reference, examples, prepared.task.kind, prepared.task.n_outputs)
+        found = floors(reference, examples, prepared.task)
         for floor, scores in found.items():
             out.setdefault(floor, {})[name] = scores
     return out
 
 
-def floors(
-    reference: Examples, examples: Examples, kind: str, n_outputs: int = 1
-) -> dict[str, np.ndarray]:
+def floors(reference: Examples, examples: Examples, task: Task) -> dict[str, np.ndarray]:
     """Scores [N] of each floor for examples, from the labels of the reference examples.
 
-    Of a multiclass task with C = ``n_outputs`` classes [N, C]: each class against the others.
-    Of T targets [N, T].
+    Of a multiclass task with C classes [N, C]: each class against the others. Of T targets [N, T].
     """
-    ids, _ = bag_ids(concatenate([reference, examples]))
+    ids = role_ids(concatenate([reference, examples]), task.symmetric)
     known, asked = np.split(ids, [len(reference)])
     columns = reference.labels.T
-    if kind == "multiclass":
-        columns = one_against_others(reference.labels[:, 0], n_outputs)
-    each = [
-        floor_scores(known, labels, asked, regression=kind == "regression") for labels in columns
-    ]
+    if task.kind == "multiclass":
+        columns = one_against_others(reference.labels[:, 0], task.n_outputs)
+    regression = task.kind == "regression"
+    each = [floor_scores(known, labels, asked, regression=regression) for labels in columns]
     return {name: by_target([scores[name] for scores in each]) for name in each[0]}
 
 

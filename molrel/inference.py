@@ -269,8 +269,8 @@ def _score_dataset(
 
     kept = own.loc[own["split"] == "source-valid"]
     frames = {run.config.name: pd.concat([frame(examples, "target", scores), kept])}
-    on_valid = floors(train, valid, run.task.kind)
-    for name, values in floors(divided.source_all, examples, run.task.kind).items():
+    on_valid = floors(train, valid, run.task)
+    for name, values in floors(divided.source_all, examples, run.task).items():
         rows = [frame(examples, "target", values[None])]
         rows += [frame(valid, "source-valid", on_valid[name][None])]
         frames[name] = pd.concat(rows)

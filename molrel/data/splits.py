@@ -47,6 +47,13 @@ def bag_ids(examples: Examples) -> tuple[np.ndarray, list[np.ndarray]]:
     return numbers.reshape(len(examples.sides), -1).T, bags
 
 
+def role_ids(examples: Examples, symmetric: bool) -> np.ndarray:
+    """``bag_ids`` where the order of the sides does not matter; where it does, a bag has another
+    number on each side (a solvent is not known as a solute). int64 [N, S]."""
+    numbers, bags = bag_ids(examples)
+    return numbers if symmetric else numbers + len(bags) * np.arange(numbers.shape[1])
+
+
 def relation_ids(*parts: Examples) -> tuple[np.ndarray, ...]:
     """Numbers the unordered relations of one or more examples over the same molecules.
 

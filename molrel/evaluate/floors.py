@@ -42,7 +42,8 @@ def source_label_copier(
 
     Args:
       source_pairs, target_pairs: int [n, 2] and [m, 2] molecules in one id space (at least
-        0), without order; one column for properties of single molecules.
+        0), without order (where it matters, a molecule has one id on each side:
+        ``splits.role_ids``); one column for properties of single molecules.
       source_labels: [n], NaN where unknown (left out); a pair that occurs more than once
         counts with its mean label.
       fallback: score of pairs that the source does not know; its prevalence by default.

@@ -91,6 +91,39 @@ def domain_accuracy(
     return (source + target) / jnp.maximum(sum(domains), 1.0)
 
 
+def mean_one(
+    coefficient: Float[Array, "*shape"],
+    *,
+    source_weight: Real[Array, "*shape"],
+    target_weight: Real[Array, "*shape"],
+    axis_name: str | None = None,
+) -> Float[Array, "*shape"]:
+    """Reversal coefficients in proportion, scaled so that their mean size in the batch is 1.
+
+    The domains count for one half each, as in ``domain_cross_entropy``: however coefficients
+    are spread over the batch, they reverse as much in sum as a coefficient of 1 everywhere.
+
+    Args:
+      coefficient: of any sign and shape, not to be differentiated.
+      source_weight: occurrences in the source, as in ``domain_cross_entropy``.
+      target_weight: occurrences in the target.
+      axis_name: name of the device axis, or None on a single device.
+
+    Returns:
+      coefficient / mean of its absolute value over all devices; 0 where that mean is 0.
+
+    Example:
+      >>> one = jnp.ones(2)
+      >>> mean_one(jnp.array([1.0, -3.0]), source_weight=one, target_weight=one).tolist()
+      [0.5, -1.5]
+    """
+    size = jnp.abs(jax.lax.stop_gradient(coefficient))
+    weights = source_weight, target_weight
+    mean = sum(sum_counts(masked_mean(size, w, axis_name), axis_name) for w in weights)
+    domains = sum(sum_counts(jnp.sum(w), axis_name) > 0 for w in weights)
+    return coefficient * jnp.where(mean > 0, domains / jnp.where(mean > 0, mean, 1.0), 0.0)
+
+
 def reversal_progress(
     progress: Float[Array, "*shape"] | float, warmup: float = 0.0
 ) -> Float[Array, "*shape"]:

@@ -73,7 +73,8 @@ class DisTransConfig(TwoViewConfig):
     permute_groups: bool = False
     """Control: each functional group of the target is taken for the one before it."""
     random_fragments: bool = False
-    """Control: atoms are in random fragments of the sizes that BRICS gives."""
+    """Control: atoms are in random fragments of the sizes that BRICS gives. The fragments keep
+    their types, and so the weights of the reversal."""
     bfloat16: bool = False
     """Compute matrix products in bfloat16 (accelerators); parameters stay float32."""
 
@@ -215,26 +216,29 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
 
 
 def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, axis_name):
-    """Fragment and pair discriminators behind reversals of strength lambda(p) kappa(type)."""
+    """Fragment and pair discriminators behind reversals of strength lambda(p) kappa(type), with
+    kappa of mean size 1 in the batch: weightings differ in where they reverse, not in how much."""
     m = batch.molecules
     kappa = jnp.asarray(kappa)[jnp.maximum(m.fragment_types, 0)] * m.fragment_mask
     per_molecule = kappa.sum(-1) / jnp.maximum(m.fragment_mask.sum(-1), 1)
-    per_pair = sum(side_mean(per_molecule[:, None], side) for side in batch.sides) / len(
-        batch.sides
-    )
-    apply = {"params": params}
-    fragment_logits = network.apply(
-        apply, encoded.fragments, strength * kappa[..., None], method="judge_fragments"
-    )
-    pair_logits = network.apply(apply, z_ab, strength * per_pair, method="judge_pairs")
-    fragments = [batch.occurrences(d)[:, None] * m.fragment_mask for d in (0, 1)]
-    pairs = [batch.in_domain(d) for d in (0, 1)]
+    sides = [side_mean(per_molecule[:, None], side)[:, 0] for side in batch.sides]
     terms = {}
-    for what, logits, weight in (
-        ("fragment", fragment_logits, fragments),
-        ("pair", pair_logits, pairs),
+    for what, features, coefficient, occurrences in (
+        (
+            "fragment",
+            encoded.fragments,
+            kappa,
+            [batch.occurrences(d)[:, None] * m.fragment_mask for d in (0, 1)],
+        ),
+        ("pair", z_ab, jnp.stack(sides).mean(axis=0), [batch.in_domain(d) for d in (0, 1)]),
     ):
-        judged = {"logits": logits, "source_weight": weight[0], "target_weight": weight[1]}
+        domains = {"source_weight": occurrences[0], "target_weight": occurrences[1]}
+        reversal = strength * adversarial.mean_one(coefficient, **domains, axis_name=axis_name)
+        judged = domains | {
+            "logits": network.apply(
+                {"params": params}, features, reversal[..., None], method=f"judge_{what}s"
+            )
+        }
         terms[f"adversarial_{what}"] = adversarial.domain_cross_entropy(
             **judged, axis_name=axis_name
         )

@@ -14,7 +14,7 @@ import pytest
 import store
 
 from molrel import experiment
-from molrel.data.types import Examples
+from molrel.data.types import Examples, Task
 from molrel.errors import InputError, RunError
 from molrel.train.settings import TrainConfig
 
@@ -142,11 +142,22 @@ def test_floors_of_every_kind_of_task(stage):
 def test_floors_of_classes_are_those_of_each_class_against_the_others():
     known = Examples.pairs(np.array([[0, 1], [0, 2], [1, 2], [3, 4]]), np.array([0.0, 2.0, 2, 1]))
     asked = Examples.pairs(np.array([[2, 0], [3, 1]]), np.zeros(2))
-    found = experiment.floors(known, asked, "multiclass", 3)
+    found = experiment.floors(known, asked, Task("multiclass", n_classes=3))
     np.testing.assert_allclose(found["floor: prevalence"], [[0.25, 0.25, 0.5]] * 2)
     np.testing.assert_allclose(
         found["floor: source-label copier"], [[0, 0, 1], [0.25, 0.25, 0.5]], atol=1e-7
     )
+
+
+def test_floors_know_the_roles_of_molecules_where_the_sides_have_roles():
+    known = Examples.pairs(np.array([[0, 1], [2, 0]]), np.array([0.0, 4.0]))
+    asked = Examples.pairs(np.array([[0, 1], [1, 0], [0, 3], [3, 0]]), np.zeros(4))
+    ordered = experiment.floors(known, asked, Task("regression", symmetric=False))
+    np.testing.assert_allclose(ordered["floor: source-label copier"], [0, 2, 2, 2])
+    # (sum of labels in that role + 2) / (number + 1), averaged over the sides
+    np.testing.assert_allclose(ordered["floor: molecule means"], [1, 2.5, 1.5, 2.5])
+    either = experiment.floors(known, asked, Task("regression"))
+    np.testing.assert_allclose(either["floor: source-label copier"], [0, 0, 2, 2])
 
 
 def test_scores_are_kept_to_five_digits():

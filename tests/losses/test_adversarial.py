@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from molrel.losses.adversarial import domain_accuracy, domain_cross_entropy, reversal_progress
+from molrel.losses.adversarial import (
+    domain_accuracy,
+    domain_cross_entropy,
+    mean_one,
+    reversal_progress,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +119,28 @@ def test_schedule_does_not_compile_anew_as_progress_moves():
 def test_warmup_out_of_range(warmup):
     with pytest.raises(ValueError, match=r"warmup must be in \[0, 1\)"):
         reversal_progress(0.5, warmup)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_coefficients_of_mean_size_one_in_proportion(seed):
+    rng = np.random.default_rng(seed)
+    coefficient = rng.normal(size=(5, 3)) + 1
+    weights = [rng.integers(0, 3, (5, 3)).astype(np.float32) for _ in range(2)]
+    found = np.asarray(mean_one(jnp.asarray(coefficient), **domains(*weights)))
+    means = [np.average(np.abs(found), weights=w) for w in weights]
+    np.testing.assert_allclose(np.mean(means), 1, rtol=1e-6)
+    ratio = found / coefficient
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-6)
+    assert ratio[0, 0] > 0
+
+
+def test_coefficients_of_one_domain_and_of_none():
+    some, none = np.array([2.0, 2.0, 0.0]), np.zeros(3)
+    found = mean_one(jnp.array([1.0, 3.0, 9.0]), **domains(some, none))
+    np.testing.assert_allclose(found, [0.5, 1.5, 4.5])
+    np.testing.assert_array_equal(mean_one(jnp.zeros(3), **domains(some, some)), 0)
+    np.testing.assert_array_equal(mean_one(jnp.ones(3), **domains(none, none)), 0)
+
+
+def domains(source, target):
+    return {"source_weight": jnp.asarray(source), "target_weight": jnp.asarray(target)}
