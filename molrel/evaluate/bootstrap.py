@@ -3,7 +3,8 @@
 Pairs that share a molecule are not independent, so molecules are resampled and not pairs: the
 pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 1:386-411, 2007).
 Molecules are drawn with replacement, and the weight of an example is the product of the
-multiplicities of its molecules. A molecule is the same molecule on either side.
+multiplicities of its molecules. A molecule is the same molecule on either side. One that is in
+every example is not resampled: the interval is for other partners of that molecule.
 
 What to know when reading the intervals: noise of single pairs is counted about three times
 (Owen's theorem), so they are wider than needed where molecules hardly matter; seeds
@@ -175,6 +176,9 @@ class _Data:
         self.n_molecules = int(present.sum())
         index = index.reshape(clusters.shape) - int((~present).sum())
         self.columns = _distinct(np.where(clusters < 0, self.n_molecules, index), self.n_molecules)
+        # A molecule of every example weighs all of them alike, and drawn no times leaves nothing.
+        count = np.bincount(np.concatenate(self.columns), minlength=self.n_molecules + 1)
+        self.in_all = (count == len(self.labels)) | (np.arange(len(count)) == self.n_molecules)
 
     def replicates(self, count: int, seed: int) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
         """Weights float64 [n] of each replicate, and the generator to draw seeds with."""
@@ -182,7 +186,7 @@ class _Data:
         for r in range(count if n else 0):
             rng = np.random.default_rng([seed, r])
             times = np.append(np.bincount(rng.integers(0, n, n), minlength=n), 1)
-            times = times.astype(np.float64)
+            times = np.where(self.in_all, 1.0, times)
             weights = times[self.columns[0]]
             for column in self.columns[1:]:
                 weights *= times[column]

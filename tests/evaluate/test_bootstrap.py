@@ -45,6 +45,17 @@ def test_a_bag_is_the_product_over_its_different_molecules():
         assert w[2] == w[0] * w[1]
 
 
+def test_a_molecule_of_every_example_is_not_resampled():
+    rng = np.random.default_rng(0)
+    solutes = np.arange(1, 31)
+    found = clustered_interval(
+        "rmse", rng.normal(size=30), np.zeros((2, 30)), np.stack([solutes, 0 * solutes], axis=1)
+    )
+    assert found.skipped == 0 and found.low < found.mean < found.high
+    for w in drawn_weights([[0, 1], [2, 0], [0, 0]], 20):
+        assert w[2] == 1
+
+
 def test_multiplicities_are_those_of_drawing_with_replacement():
     weights = np.array(drawn_weights(np.arange(200)[:, None], 300))
     assert (weights.sum(axis=1) == 200).all()
@@ -173,13 +184,10 @@ def test_replicates_with_a_single_class_are_skipped_and_counted():
     labels = np.array([1.0] + [0.0] * 20)
     pairs = np.stack([np.arange(21), np.full(21, 21)], axis=1)
     found = intervals(["auroc", "accuracy"], labels, np.linspace(1, 0, 21), pairs, replicates=200)
-    # Molecule 0 is the only positive's; it is not drawn in a share of exp(-1) of the cases,
-    # and neither is molecule 21, without which no pair is left.
-    none_left = np.exp(-1)
-    assert found["accuracy"].skipped == pytest.approx(200 * none_left, abs=25)
-    assert found["auroc"].skipped == pytest.approx(
-        200 * (none_left + (1 - none_left) * none_left), abs=25
-    )
+    # Molecule 0 is the only positive's; it is not drawn in a share of exp(-1) of the cases.
+    # Molecule 21 is in every pair and always there.
+    assert found["accuracy"].skipped == 0
+    assert found["auroc"].skipped == pytest.approx(200 * np.exp(-1), abs=25)
     assert found["auroc"][:3] == (1, 1, 1)
 
 
