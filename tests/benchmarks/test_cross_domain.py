@@ -35,19 +35,29 @@ def stage():
 
 def job(name, tmp_path, seeds=(0,)):
     entrant = NETWORKS[name]
-    if hasattr(entrant.method, "branches"):
+    if getattr(entrant.method, "branches", "") == "both":
         entrant = replace(entrant, method=replace(entrant.method, branches="graph"))
+    if hasattr(entrant.method, "prototype_ready"):  # so that few steps reach the guidance
+        entrant = replace(entrant, method=replace(entrant.method, prototype_ready=1))
     return cells.Job(name, entrant, {s: tmp_path / f"{name}-{s}.json" for s in seeds})
 
 
-def test_target_labels_change_no_trained_parameter(stage, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "DisTrans" else pytest.mark.slow)
+        for name, entrant in NETWORKS.items()
+        if entrant.method is not None and entrant.family not in ("control", "ceiling")
+    ],
+)
+def test_target_labels_change_no_trained_parameter(name, stage, tmp_path, monkeypatch):
     target = stage.prepared.target
     flipped = target.replace(labels=1 - target.labels[::-1])
     other = replace(stage, prepared=replace(stage.prepared, target=flipped))
     assert (flipped.labels != target.labels).any()
     trained = []
     monkeypatch.setattr(experiment, "train", remember(experiment.train, trained))
-    found = [cells.train_seeds(s, job("DisTrans", tmp_path))[0] for s in (stage, other)]
+    found = [cells.train_seeds(s, job(name, tmp_path))[0] for s in (stage, other)]
     n_trials = len(cross_settings.TRIALS)
     assert len(trained) == 2 * n_trials
     for ours, others in zip(trained[:n_trials], trained[n_trials:], strict=True):
