@@ -86,7 +86,8 @@ class DisTransConfig(TwoViewConfig):
         return any(active(term) for term in terms)
 
     def source_only(self) -> DisTransConfig:
-        """The same encoder and head without any term that looks at the target."""
+        """The same encoder and head without any term that looks at the target. The agreement of
+        graph and picture stays, for the source's molecules."""
         off = {"adversarial_fragment": 0.0, "adversarial_pair": 0.0, "prototype": 0.0}
         off |= {"guidance": 0.0, "entropy": 0.0}
         return replace(self, weights=replace(self.weights, **off))
