@@ -26,6 +26,7 @@ REGRESSION = ("rmse", "mae", "r2", "spearman")
 MAIN = {True: "rmse", False: "auroc"}
 # Raised by hand when a change of the code changes rows that are made of the same cells.
 VERSION = 2
+FULL = "DisTrans"
 LEARNED = ("classical", "source-only", "adaptation", "DisTrans")
 
 
@@ -184,7 +185,7 @@ def setting_rows(
             whole = row["split"] == "target" and row["stratum"] == "all"
             if whole and row["metric"] in MAIN.values():
                 main_values[job.name] = sign * row["mean"]
-    rows += _against_best(folder / name, about, found, main_values, rows, replicates)
+    rows += _against_others(folder / name, about, found, main_values, rows, replicates)
     return rows
 
 
@@ -194,22 +195,25 @@ def _chosen(cell: Mapping[str, Any]) -> dict[str, float]:
     return trials[best_trial(trials)]["options"] if trials else {}
 
 
-def _against_best(folder, about, found, values, rows, replicates) -> list[dict[str, Any]]:
+def _against_others(folder, about, found, values, rows, replicates) -> list[dict[str, Any]]:
     """Each adaptation method (and DisTrans) minus the best other method that reads no target
-    label."""
+    label; each control minus the full DisTrans."""
     learned = {n: v for n, v in values.items() if found[n].entrant.family in LEARNED}
-    extra = []
-    for name in learned:
-        if found[name].entrant.family not in ("adaptation", "DisTrans") or len(learned) < 2:
-            continue
-        best = max((n for n in learned if n != name), key=learned.__getitem__)
-        value = difference(folder, about, [found[name].paths, found[best].paths], replicates)
-        main = MAIN[about["kind"] == "regression"]
+    pairs = []
+    for name in values:
+        others = [n for n in learned if n != name]
+        if found[name].entrant.family in ("adaptation", "DisTrans") and others:
+            pairs.append((name, max(others, key=learned.__getitem__), "best other"))
+        if found[name].entrant.family == "control" and FULL in values:
+            pairs.append((name, FULL, FULL))
+    main, extra = MAIN[about["kind"] == "regression"], []
+    for name, other, title in pairs:
+        value = difference(folder, about, [found[name].paths, found[other].paths], replicates)
         common = next(r for r in rows if r["method"] == name)
         extra.append(
             {k: common[k] for k in ("strategy", "setting", "source", "target", "method", "family")}
-            | {"split": "target", "stratum": "all", "metric": f"{main} - best other", **value}
-            | {"against": best}
+            | {"split": "target", "stratum": "all", "metric": f"{main} - {title}", **value}
+            | {"against": other}
         )
     return extra
 
@@ -411,7 +415,7 @@ def _in_domain(frame: pd.DataFrame) -> str:
         sign = -1 if "rmse" in set(here["metric"]) else 1
         best = (sign * learned["mean"]).idxmax()
         row: dict[str, Any] = {"setting": setting, "metric": learned["metric"].iloc[0]}
-        for method in (SHARED, "DisTrans", "floor: molecule means"):
+        for method in (SHARED, FULL, "floor: molecule means"):
             row[method] = f"{here.loc[method, 'mean']:.3f}" if method in here.index else ""
         rows.append(row | {"best": f"{best}, {learned.loc[best, 'mean']:.3f}"})
     return (
@@ -439,6 +443,8 @@ def _setting_section(part: pd.DataFrame, order: Sequence[str]) -> str:
                 row[metric] = _interval(whole, metric)
         row[f"minus {SHARED}"] = _interval(whole, f"{MAIN[regression]} - {SHARED}", sign=True)
         row["minus best other"] = _interval(whole, f"{MAIN[regression]} - best other", sign=True)
+        if "control" in set(part["family"]):
+            row[f"minus {FULL}"] = _interval(whole, f"{MAIN[regression]} - {FULL}", sign=True)
         for stratum in strata:
             there = mine[mine["stratum"] == stratum].set_index("metric")
             row[stratum] = _interval(there, MAIN[regression])
