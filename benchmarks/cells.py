@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,16 @@ from cross_settings import (
     entrants,
     experiment,
 )
-from store import HasCells, cell_path, changed, compute, rounded, short_hash, write_json
+from store import (
+    HasCells,
+    catalogue_fields,
+    cell_path,
+    changed,
+    compute,
+    rounded,
+    short_hash,
+    write_json,
+)
 
 from molrel.config import to_json, with_options
 from molrel.data.catalog import describe
@@ -80,7 +89,7 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
         decides["experiment"] = changed(config) | {"type": type(entrant.method).__name__}
         decides["trials"] = [dict(t) for t in TRIALS]
     else:
-        decides |= {"data_config": asdict(setting.data), "method": name}
+        decides |= {"data_config": catalogue_fields(setting.data), "method": name}
         if entrant.learner is not None:
             decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
             decides["max_examples"] = draws(preset, setting)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from property_settings import FLOORS, Preset, data_of, experiment
-from store import HasCells, cell_path, changed, compute, rounded, short_hash, write_json
+from store import (
+    HasCells,
+    catalogue_fields,
+    cell_path,
+    changed,
+    compute,
+    rounded,
+    short_hash,
+    write_json,
+)
 
 from molrel.config import to_json
 from molrel.data.batches import concatenate
@@ -38,7 +47,7 @@ def cell_key(preset: Preset, set_name: str, method: str, seed: int) -> str:
         "method": method,
     }
     if method in FLOORS:
-        decides |= {"data_config": asdict(data_of(set_name))}
+        decides |= {"data_config": catalogue_fields(data_of(set_name))}
     else:
         config = experiment(preset, set_name, method)
         decides["experiment"] = changed(config) | {"type": type(config.method).__name__}

@@ -10,12 +10,13 @@ import sys
 import time
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from molrel.config import DataConfig
 from molrel.errors import NotDefined, RunError
 
 DIGITS = 5
@@ -37,6 +38,11 @@ def changed(config: Any) -> dict[str, Any]:
         elif value != usual:
             found[field.name] = value
     return found
+
+
+def catalogue_fields(data: DataConfig) -> dict[str, Any]:
+    """The data section without what describes a CSV file of one's own."""
+    return {k: v for k, v in asdict(data).items() if k not in ("kind", "symmetric")}
 
 
 def cell_path(folder: Path, setting: str, name: str, seed: int, key: str) -> Path:

@@ -55,6 +55,10 @@ class DataConfig:
     """Columns of a CSV file that hold the molecules."""
     label_column: str = "label"
     """Column of a CSV file that holds the label."""
+    kind: Literal["binary", "regression"] = "binary"
+    """Labels of a CSV file: 0 or 1, or measured values."""
+    symmetric: bool = True
+    """Whether the order of the molecules in a row of a CSV file means nothing."""
     split: SplitName = "random"
     """How the source is divided: ``data.splits`` for relations, of which cold and scaffold hold
     molecules out; ``data.scaffold_splits`` for single molecules."""

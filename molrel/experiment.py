@@ -230,8 +230,14 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     for other in compare:
         predictions_of(other)
-    _claim(config, folder, resume)
+    begun_with = _claim(config, folder, resume)
     prepared = prepare(config, needs=config.method.needs, cache=cache)
+    if begun_with not in (None, prepared.digest):
+        raise InputError(
+            "the run there was begun with other data: a file has changed since",
+            path=folder,
+            remedy="Restore the file, or choose another --out",
+        )
     method = transform(make_method(config, prepared))
     with writing(folder / "rejected.csv"):
         write_rejected(folder / "rejected.csv", prepared.rejected)
@@ -404,15 +410,17 @@ def _seed(best: dict[str, Any], index: int) -> tuple[Any, Any]:
     return unstack(best["params"], index), unstack(best["state"], index)
 
 
-def _claim(config: Experiment, folder: Path, resume: bool) -> None:
-    """Refuses a folder that holds a run of another config."""
+def _claim(config: Experiment, folder: Path, resume: bool) -> str | None:
+    """Refuses a folder that holds a run of another config; the digest of the data of the run
+    that it does hold."""
     path = folder / "config.json"
     if not path.is_file():
         if any((folder / "checkpoints").glob("[0-9]*")):
             raise InputError("has checkpoints but no config.json", path=folder)
-        return
+        return None
     try:
-        stored = json.loads(path.read_text())["experiment"]
+        values = json.loads(path.read_text())
+        stored = values["experiment"]
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise InputError("is not a run's config", path=path, remedy="Delete the folder") from error
     if not resume:
@@ -429,6 +437,7 @@ def _claim(config: Experiment, folder: Path, resume: bool) -> None:
             path=folder,
             remedy="Resume with the same config, or choose another --out",
         )
+    return values.get("data_digest")
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -469,6 +478,7 @@ def _write_config(config: Experiment, prepared: Prepared, folder: Path) -> None:
         "experiment": to_json(config),
         "task": asdict(prepared.task),
         "sides": len(prepared.source_all.sides),
+        "data_digest": prepared.digest,
         "label_mean": prepared.label_mean.tolist(),
         "label_scale": prepared.label_scale.tolist(),
         "environment": environment(),

@@ -30,7 +30,8 @@ from molrel.train.checkpoint import first_line
 def predict_csv(
     folder: Path, source: Path, output: Path, smiles_columns: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """Scores the rows of a CSV file; every row, its order and its other columns are kept.
+    """Scores the rows of a CSV file; every row, its order and its other columns (without
+    blanks around their cells) are kept.
 
     Adds ``score`` (mean over seeds), ``spread`` (their standard deviation) and ``error``; of
     several targets ``score TARGET`` and ``spread TARGET`` for each.
@@ -234,7 +235,15 @@ def _score_dataset(
     """
     max_atoms = run.config.features.max_atoms
     divided = divide(run.config.data, max_atoms=max_atoms)
+    if run.data_digest not in (None, divided.digest()):
+        raise InputError(
+            "the data of the run have changed since it was trained, so what it has seen is unknown",
+            path=run.config.data.source,
+            remedy="Restore the file, or train again",
+        )
     source = [divided.source.molecules[m] for m in divided.source_all.molecules()]
+    if run.task.kind in ("binary", "regression"):  # of a CSV file, which does not say
+        settings = replace(settings, kind=run.task.kind, symmetric=run.task.symmetric)
     dataset = load_dataset(address, settings, max_atoms=max_atoms, seen=source)
     if dataset.task.kind != run.task.kind or len(dataset.examples.sides) != run.sides:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,7 @@ class Prepared:
       overlap: between the domains, for the report.
       notes: sentences that a report must print.
       flags: how many molecules are salts, metals, ...
+      digest: see ``Divided.digest``.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class Prepared:
     overlap: dict | None
     notes: tuple[str, ...]
     flags: dict[str, int]
+    digest: str
 
     def training_source(self) -> Examples:
         """Training examples with standardised labels."""
@@ -129,7 +132,7 @@ def load_dataset(
             path,
             smiles_columns=data.smiles_columns,
             label_columns=(data.label_column,) if labelled else (),
-            task=Task(targets=(data.label_column,)),
+            task=Task(data.kind, targets=(data.label_column,), symmetric=data.symmetric),
             max_atoms=max_atoms,
         )
         if not labelled:
@@ -252,6 +255,16 @@ class Divided:
     overlap: dict | None
     notes: tuple[str, ...]
 
+    def digest(self) -> str:
+        """sha256 of what is trained on and scored, in hexadecimal digits."""
+        found = hashlib.sha256("\n".join(self.source.molecules).encode())
+        target = [] if self.target is None else [self.target.examples]
+        for examples in (*self.parts.values(), *target):
+            arrays = [a for side in examples.sides for a in (side.ids, side.offsets)]
+            for array in (*arrays, examples.labels):
+                found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
     def seen(self) -> np.ndarray:
         """bool [M], molecules that occur in the training examples."""
         seen = np.zeros(len(self.source.molecules), bool)
@@ -270,6 +283,13 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
     if target is not None:
         shared = overlap(source, target)
         source, target, left_out = divide_shared_pairs(source, target, seed=data.split_seed)
+        if not len(target.examples):
+            raise InputError(
+                f"each of its {left_out[1]} examples is a pair of molecules that the source holds "
+                "too and that is left to the source, by lot",
+                path=data.target,
+                remedy="Add other pairs, or choose another data.split_seed",
+            )
     split = split_source(source, data)
     divided = {name: source.take(getattr(split, name)) for name in ("train", "valid", "test")}
     parts = {name: part.examples for name, part in divided.items()}
@@ -362,6 +382,7 @@ def prepare(
         overlap=divided.overlap,
         notes=divided.notes,
         flags=count_flags(features),
+        digest=divided.digest(),
     )
 
 

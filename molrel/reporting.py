@@ -250,7 +250,7 @@ def differences(
                 "high": interval.high,
                 "n_seeds": len(seed_scores(mine)),
                 "n_examples": len(mine),
-                "prevalence": float(mine["label"].mean()),
+                "prevalence": None if task.kind == "regression" else float(mine["label"].mean()),
             }
         )
     return rows

@@ -31,6 +31,7 @@ class Run:
       task: what it predicts.
       sides: molecules that it takes together.
       label_mean, label_scale: float32 [T], that turn outputs into the task's units.
+      data_digest: of the data that it was trained on (``Divided.digest``); None if not kept.
       best: selected parameters and state, every leaf with a leading seed axis.
     """
 
@@ -40,6 +41,7 @@ class Run:
     sides: int
     label_mean: np.ndarray
     label_scale: np.ndarray
+    data_digest: str | None
     best: dict[str, Any]
 
     def score(self, molecules: list[str], examples: Examples) -> np.ndarray:
@@ -83,6 +85,7 @@ def load_run(folder: Path) -> Run:
                 **task | {"targets": tuple(task["targets"]), "units": tuple(task["units"])}
             ),
             "sides": int(values.get("sides", 2)),
+            "data_digest": values.get("data_digest"),
             "label_mean": np.array(values["label_mean"], np.float32),
             "label_scale": np.array(values["label_scale"], np.float32),
         }

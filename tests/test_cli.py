@@ -8,7 +8,16 @@ import sys
 
 import pandas as pd
 import pytest
-from trained import BAD_ROWS, HYDROCARBONS, ROOT, pairs, train_flags, write_domains, write_pairs
+from trained import (
+    BAD_ROWS,
+    HYDROCARBONS,
+    ROOT,
+    pairs,
+    train_flags,
+    train_tiny,
+    write_domains,
+    write_pairs,
+)
 
 from molrel.cli import main
 
@@ -166,6 +175,54 @@ def test_a_finished_run_is_not_overwritten(trained, capsys):
 def test_resuming_with_another_config_is_refused_and_named(trained, capsys):
     flags = [*train_flags(trained), "--resume", "--method.width", "8"]
     fails(capsys, 2, *flags, words=["another config", "method.width", trained / "run"])
+
+
+def test_resuming_with_changed_data_is_refused(tmp_path, capsys):
+    train_tiny(tmp_path)
+    with (tmp_path / "source.csv").open("a") as file:
+        file.write("CCCC,CCCCC,1\n")
+    flags = [*train_flags(tmp_path), "--resume"]
+    fails(capsys, 2, *flags, words=["other data", tmp_path / "run"])
+    other = ("--data", tmp_path / "target.csv")
+    fails(capsys, 2, "evaluate", tmp_path / "run", *other, words=["changed", "source.csv"])
+
+
+def test_a_target_of_which_nothing_is_left_is_an_error(tmp_path):
+    from molrel.config import DataConfig
+    from molrel.errors import InputError
+    from molrel.prepare import divide
+
+    write_domains(tmp_path)
+    write_pairs(tmp_path / "target.csv", ["CCCCCC,C=CCC,0"])
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("source", "target")}
+    left = []
+    for seed in range(8):  # the pair belongs to one of the two by lot
+        data = DataConfig(**files, smiles_columns=("a", "b"), label_column="y", split_seed=seed)
+        try:
+            left.append(len(divide(data, max_atoms=100).target.examples))
+        except InputError as error:
+            left.append(0)
+            assert "target.csv" in str(error) and "left to the source" in str(error)
+    assert set(left) == {0, 1}
+
+
+def test_measured_values_and_roles_of_files(tmp_path, capsys):
+    for name, molecules in (
+        ("source", HYDROCARBONS),
+        ("target", HYDROCARBONS[:2] + ["CCO", "CCN"]),
+    ):
+        rows = [f"{a},{b},{len(a) - 0.5 * len(b)}" for a in molecules for b in molecules]
+        write_pairs(tmp_path / f"{name}.csv", rows)
+    fails(capsys, 2, *train_flags(tmp_path), words=["0 or 1", "data.kind", "regression"])
+    flags = [*train_flags(tmp_path), "--data.kind", "regression", "--data.no-symmetric"]
+    assert main(flags) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {"rmse", "spearman"} <= {row["metric"] for row in report["rows"]}
+    task = json.loads((tmp_path / "run" / "config.json").read_text())["task"]
+    assert task["kind"] == "regression" and not task["symmetric"]
+    write_pairs(tmp_path / "other.csv", ["CCF,CCBr,-1.5", "COC,CCF,2.5", "CCF,COC,0.5"])
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "other.csv")]) == 0
+    assert "RMSE" in capsys.readouterr().out
 
 
 def test_an_unknown_flag_is_named_with_its_nearest_neighbour(trained, capsys):

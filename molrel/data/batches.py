@@ -190,8 +190,8 @@ class Sampler:
     ):
         self.source, self.target, self.whole_epochs = source, target, whole_epochs
         self.n_source, self.n_target = n_source, 0 if target is None else n_target
-        positive = source.labels[:, 0] > 0.5
-        self.positives, self.negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
+        label = source.labels[:, 0]  # NaN, which is neither, where unknown
+        self.positives, self.negatives = np.flatnonzero(label > 0.5), np.flatnonzero(label <= 0.5)
         self.balance = balance and len(self.positives) < len(self.negatives)
         self._orders: dict[tuple[int, int, int], np.ndarray] = {}
         parts = (source,) if target is None else (source, target)

@@ -14,7 +14,7 @@ from rdkit import DataStructs
 from rdkit.Chem import MolFromSmiles
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
-from molrel.data.read import parse_cells, read_frame
+from molrel.data.read import parse_cells, read_frame, unusable
 from molrel.data.types import Dataset, Examples, Task
 
 CLIFF = Task("binary", ("activity cliff",), ("",), symmetric=True)
@@ -41,9 +41,11 @@ def read_cliffs(domain: str, max_atoms: int = 100) -> Dataset:
     Returns:
       A symmetric binary data set; ``rows`` are those of the first molecule of each pair.
     """
-    frame = _affinities(domain)
-    parsed = parse_cells(frame["smiles"].to_numpy(object), max_atoms)
-    known = pd.Series(frame["pki"].to_numpy(float)).groupby(parsed.ids).median()
+    path, frame = _affinities(domain)
+    cells, rows = frame[["smiles"]].to_numpy(object), frame.index.to_numpy(np.int64)
+    parsed = parse_cells(cells, max_atoms)
+    of_row = parsed.ids[:, 0]
+    known = pd.Series(frame["pki"].to_numpy(float)).groupby(of_row).median()
     affinity = known.reindex(range(len(parsed.molecules))).to_numpy(float)
     generator = GetMorganGenerator(radius=2, fpSize=2048)
     prints = [generator.GetFingerprint(MolFromSmiles(s)) for s in parsed.molecules]
@@ -56,7 +58,9 @@ def read_cliffs(domain: str, max_atoms: int = 100) -> Dataset:
     ]
     ids = np.array(pairs, np.int32).reshape(-1, 2)
     labels = np.abs(affinity[ids[:, 0]] - affinity[ids[:, 1]]) >= DIFFERENCE
-    first = pd.Series(frame.index).groupby(parsed.ids).first().to_numpy(np.int64)
+    # Molecules are numbered in the order of their first row.
+    good = of_row >= 0
+    first = rows[good][np.unique(of_row[good], return_index=True)[1]]
     examples, present = Examples.pairs(ids, labels.astype(np.float32)).compact()
     return Dataset(
         name=f"opioid_cliffs/{domain}",
@@ -64,11 +68,12 @@ def read_cliffs(domain: str, max_atoms: int = 100) -> Dataset:
         molecules=tuple(parsed.molecules[m] for m in present),
         examples=examples,
         rows=first[ids[:, 0]],
+        rejected=unusable(parsed, cells, rows=rows, columns=["smiles"], path=path),
         note=CLIFFS_NOTE,
     )
 
 
-def _affinities(domain: str) -> pd.DataFrame:
-    """smiles, pki and split of one receptor's ligands."""
+def _affinities(domain: str) -> tuple[str, pd.DataFrame]:
+    """(file; smiles, pki and split) of one receptor's ligands."""
     with as_file(files("molrel.data") / "vendored" / f"{RECEPTORS[domain]}_Ki.csv.gz") as path:
-        return read_frame(path, ["smiles", "pki", "split"])
+        return path.name, read_frame(path, ["smiles", "pki", "split"])

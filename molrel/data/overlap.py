@@ -17,7 +17,8 @@ def overlap(source: Dataset, target: Dataset) -> dict:
     Molecules are compared by standard InChIKey, hence across tautomers' and salts' ways of
     writing as far as InChI goes; "connectivity" compares its first 14 characters only,
     that is without stereochemistry, isotopes and protonation. Pairs are unordered.
-    Only molecules that occur in examples count.
+    Only molecules that occur in examples count, and only examples that a set lists: negatives
+    that were drawn (``rows`` of -1) are no data.
 
     Returns:
       dict of counts: ``molecules_source``, ``molecules_target``, ``molecules_shared``,
@@ -29,6 +30,7 @@ def overlap(source: Dataset, target: Dataset) -> dict:
       and ``target_strata`` (stratum -> target examples, by whether the molecules occur in
       the source).
     """
+    source, target = (each.take(each.rows >= 0) for each in (source, target))
     names = sorted(set(source.molecules) | set(target.molecules))
     key_of = {s: parse(s, max_atoms=10**6).inchikey for s in names}
     keys = {key: i for i, key in enumerate(sorted(set(key_of.values())))}

@@ -20,6 +20,7 @@ from molrel.data.types import Bag, Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
+BLANK = ([], [""])  # cells of a line that holds nothing, or blanks
 MISSING_LABELS = ("", "nan", "na", "n/a", "null", "none")
 
 
@@ -133,18 +134,20 @@ def _records(text: str, path: str | Path) -> tuple[list[str], list[int], list[li
             row=row + 1,
             remedy="Check the quotation marks",
         ) from error
-    while records and not any(records[-1]):
+    while records and records[-1] in BLANK:
         records.pop()
         rows.pop()
     if not any(any(r) for r in records):
         raise InputError("the file is empty", path=path, remedy="Give a header and rows")
-    while not records[0]:
+    while records[0] in BLANK:
         records.pop(0)
         rows.pop(0)
     header = records[0]
     # In a file of one column a blank line is an empty cell.
     body = [
-        (r, c or [""]) for r, c in zip(rows[1:], records[1:], strict=True) if c or len(header) == 1
+        (r, c or [""])
+        for r, c in zip(rows[1:], records[1:], strict=True)
+        if c not in BLANK or len(header) == 1
     ]
     wrong = [(r, len(c)) for r, c in body if len(c) != len(header)]
     if wrong:
@@ -211,7 +214,8 @@ def _labels(cells: pd.Series, task: Task, path: str | Path) -> np.ndarray:
             path=path,
             row=int(cells.index[wrong[0]]),
             column=str(cells.name),
-            remedy="Is this the label column? Leave unknown labels empty",
+            remedy="Is this the label column? Leave unknown labels empty"
+            + ("; for measured values set data.kind to regression" * (task.kind == "binary")),
         )
     return np.where(missing, np.float32(np.nan), values)
 
@@ -247,6 +251,24 @@ def parse_cells(cells: np.ndarray, max_atoms: int = 100) -> ParsedColumn:
     return ParsedColumn(tuple(known), of_text[codes].reshape(cells.shape), reasons)
 
 
+def unusable(
+    parsed: ParsedColumn,
+    cells: np.ndarray,
+    *,
+    rows: np.ndarray,
+    columns: Sequence[str],
+    path: str | Path,
+) -> tuple[Rejection, ...]:
+    """One rejection, of the first bad cell, for each row with an unusable cell (object [N, S])."""
+    bad = parsed.ids < 0
+    first = bad.argmax(axis=1)
+    return tuple(
+        Rejection(str(path), int(rows[n]), columns[int(first[n])], cell, parsed.reasons[cell])
+        for n in np.flatnonzero(bad.any(axis=1))
+        for cell in [cells[n, first[n]]]
+    )
+
+
 def assemble(
     name: str,
     task: Task,
@@ -277,12 +299,7 @@ def assemble(
     """
     parsed = parse_cells(cells, max_atoms)
     bad = parsed.ids < 0
-    first = bad.argmax(axis=1)
-    rejected = tuple(
-        Rejection(str(path), int(rows[n]), columns[int(first[n])], cell, parsed.reasons[cell])
-        for n in np.flatnonzero(bad.any(axis=1))
-        for cell in [cells[n, first[n]]]
-    )
+    rejected = unusable(parsed, cells, rows=rows, columns=columns, path=path)
     if len(rejected) == len(cells):
         where = rejected[0]
         raise InputError(

@@ -75,7 +75,8 @@ class Examples:
     @classmethod
     def pairs(cls, pairs: np.ndarray, labels: np.ndarray, domain: int = 0) -> Examples:
         """Examples of two single molecules; pairs is int [N, 2], labels [N] or [N, T]."""
-        labels = np.asarray(labels, np.float32).reshape(len(pairs), -1)
+        labels = np.asarray(labels, np.float32)
+        labels = labels if labels.ndim == 2 else labels[:, None]
         return cls(
             sides=(Bag.singles(pairs[:, 0]), Bag.singles(pairs[:, 1])),
             labels=labels,

@@ -75,7 +75,8 @@ def report_markdown(
             markdown_table(discrepancy),
         ]
     if overlap:
-        out += ["## What the domains share", markdown_table(_flat(overlap, "count"))]
+        listed = "Of the examples that the sets list; negatives that were drawn are not counted."
+        out += ["## What the domains share", listed, markdown_table(_flat(overlap, "count"))]
     out.append("## Rejected rows")
     total = sum(rejected.values())
     out.append(

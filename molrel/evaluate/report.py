@@ -154,14 +154,19 @@ def check_scores(frame: pd.DataFrame, method: str) -> None:
     )
 
 
+def _shortest(x: float) -> str:
+    """The fewest digits that determine a number."""
+    return repr(float(x)).removesuffix(".0")
+
+
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:
-    """Writes a predictions frame as CSV, whole or not at all, to six significant digits.
+    """Writes a predictions frame as CSV, whole or not at all; numbers are read back exactly.
 
     Raises:
       RunError: a score is not finite, or the file cannot be written.
     """
     check_scores(frame, path.name)
-    _write(path, frame.to_csv(index=False, float_format="%.6g"))
+    _write(path, frame.to_csv(index=False, float_format=_shortest))
 
 
 def write_report(

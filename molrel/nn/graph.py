@@ -199,7 +199,7 @@ def shuffle_fragments(molecules: Molecules) -> Molecules:
     """A control: the atoms of each molecule trade fragments at random.
 
     Numbers, sizes and types of the fragments and their graph stay, only which atoms are in
-    which is random; always the same for a molecule, whatever the batch.
+    which is random; the same in every batch for a molecule of one table.
     """
     m = molecules
     first = jnp.cumsum(m.graph.n_node) - m.graph.n_node

@@ -110,6 +110,14 @@ def test_balance_redraws_negatives_each_epoch():
     assert negatives[0] != negatives[1] != negatives[2]
 
 
+def test_an_unknown_label_is_no_negative():
+    labels = np.array([1.0] * 4 + [0.0] * 6 + [np.nan] * 30)
+    source = Examples.pairs(RNG.integers(0, N_MOLECULES, (40, 2)), labels)
+    sampler = Sampler(source, None, n_source=8, n_target=0, balance=True)
+    for epoch in range(5):
+        assert sorted(sampler.examples(0, epoch).labels[:, 0]) == [0] * 4 + [1] * 4
+
+
 @given(st.integers(1, 24), st.integers(1, 4), st.integers(0, 50))
 def test_splitting_drops_nothing_and_keeps_one_shape(n_source, n_devices, step):
     sampler = Sampler(pairs(60), pairs(20, 1, 3), n_source=n_source, n_target=3)

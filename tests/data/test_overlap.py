@@ -1,6 +1,8 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 """What two sets share, by hand and on the drug sets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,12 @@ def test_the_same_molecule_written_otherwise_is_the_same():
     b = dataset("b", [("C", "C(C)(=O)[O-]")], [1])
     found = overlap(a, b)
     assert found["molecules_shared"] == 2 and found["pairs_shared"] == 1
+
+
+def test_drawn_negatives_are_no_data():
+    drawn = np.array([2, 3, -1, 4, -1])
+    listed = TARGET.take(drawn >= 0)
+    assert overlap(SOURCE, replace(TARGET, rows=drawn)) == overlap(SOURCE, listed)
 
 
 def test_regression_has_no_contradictions():

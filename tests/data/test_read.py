@@ -169,6 +169,14 @@ def test_frame_keeps_every_column_and_row_numbers(tmp_path):
     assert frame.index.tolist() == [2, 4]
 
 
+def test_rows_of_empty_cells_are_rows_and_blank_lines_are_none(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("  \na,b\nC,N\n   \n,\nO,P\n,\n\n \n")
+    frame = read_frame(path, ["a", "b"])
+    assert frame.to_numpy().tolist() == [["C", "N"], ["", ""], ["O", "P"], ["", ""]]
+    assert frame.index.tolist() == [3, 5, 6, 7]
+
+
 def test_each_text_is_parsed_once(tmp_path, monkeypatch):
     import molrel.data.read as module
 

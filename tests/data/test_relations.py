@@ -99,6 +99,18 @@ def test_cliffs_are_similar_pairs_with_a_tenfold_difference(cliffs):
     assert (ids[:, 0] < ids[:, 1]).all() and len(np.unique(ids, axis=0)) == len(ids)
 
 
+def test_cliffs_know_their_rows_and_what_was_set_aside():
+    from molrel.chem.smiles import parse
+    from molrel.data.opioids import _affinities
+
+    d, (_, frame) = read_cliffs("delta", max_atoms=40), _affinities("delta")
+    assert all("more than 40" in r.reason for r in d.rejected)
+    assert len(d.rejected) == (frame["smiles"].map(lambda s: parse(s, 10**6).n_atoms) > 40).sum()
+    assert frame.loc[d.rejected[0].row, "smiles"] == d.rejected[0].value
+    for n in range(0, len(d.examples), 997):
+        assert parse(frame.loc[d.rows[n], "smiles"]).smiles == sides(d, n)[0][0]
+
+
 @pytest.mark.staged
 @pytest.mark.parametrize(
     "address, molecules, examples, mean",
