@@ -216,7 +216,7 @@ def check(experiment: Experiment) -> Experiment:
         rules[f"method.{name}"] = (value, 0 < value < math.inf, "greater than 0")
     dropout = getattr(method, "dropout", 0.0)
     rules["method.dropout"] = (dropout, 0 <= dropout < 1, "from 0 to less than 1")
-    if isinstance(method, MoleculeGNNConfig):
+    if isinstance(method, (MoleculeGNNConfig, TopExpertConfig)):
         scheme = experiment.features.scheme
         rules["features.scheme"] = (scheme, scheme == "hu", "'hu' for this method")
     for name, (value, good, wanted) in rules.items():

@@ -33,17 +33,13 @@ class MoleculeGNNConfig(SourceOnlyConfig):
     depth: int = 5
     dropout: float = 0.5
 
-    def body(self, n_outputs: int, symmetric: bool) -> MoleculeNetwork:
-        """The network for a task."""
-        return MoleculeNetwork(
-            self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
-        )
-
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
     ) -> Method:
         """See ``MethodConfig``."""
-        network = self.body(n_outputs, symmetric)
+        network = MoleculeNetwork(
+            self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
+        )
 
         def loss(params, state, batch, key, progress, axis_name=None):
             # A molecule counts in BatchNorm as often as it occurs.
