@@ -120,7 +120,7 @@ def mean_one(
     size = jnp.abs(jax.lax.stop_gradient(coefficient))
     weights = source_weight, target_weight
     mean = sum(sum_counts(masked_mean(size, w, axis_name), axis_name) for w in weights)
-    domains = sum(sum_counts(jnp.sum(w), axis_name) > 0 for w in weights)
+    domains = sum((sum_counts(jnp.sum(w), axis_name) > 0).astype(size.dtype) for w in weights)
     return coefficient * jnp.where(mean > 0, domains / jnp.where(mean > 0, mean, 1.0), 0.0)
 
 

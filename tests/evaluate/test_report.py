@@ -131,12 +131,13 @@ def test_a_score_that_is_not_finite_is_named(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-def test_predictions_have_six_significant_digits(tmp_path):
-    frame = predictions(3, 1).assign(score_0=[0.123456789, 1.23456789e-7, 1.0])
+def test_predictions_are_read_back_exactly(tmp_path):
+    scores = [1 / 3, 1.23456789e-7, 1.0]
+    frame = predictions(3, 1).assign(score_0=scores)
     write_predictions(tmp_path / "predictions.csv", frame)
     text = (tmp_path / "predictions.csv").read_text().splitlines()
     assert text[0] == "molecule_a,molecule_b,smiles_a,label,split,stratum,score_0"
-    assert [line.split(",")[-1] for line in text[1:]] == ["0.123457", "1.23457e-07", "1"]
+    assert [float(line.split(",")[-1]) for line in text[1:]] == scores and text[-1][-2:] == ",1"
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]
 
 
