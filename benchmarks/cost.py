@@ -12,7 +12,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +26,13 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from cells import make_stage  # noqa: E402
 from cross_settings import PRESETS, SETTINGS, SHARED, entrants, experiment  # noqa: E402
+from rounds import in_turn, ratio_text  # noqa: E402
+from seeds import step_problem  # noqa: E402
 from store import check_names  # noqa: E402
 
 from molrel.config import Methods  # noqa: E402
-from molrel.data.batches import IndexBatch, MoleculeSizes, step_batches  # noqa: E402
+from molrel.data.batches import IndexBatch  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
-from molrel.experiment import make_method, make_sampler  # noqa: E402
-from molrel.train.loop import make_optimiser, sample_budget  # noqa: E402
 from molrel.train.step import init_state, make_step, unstack  # noqa: E402
 
 
@@ -48,7 +48,7 @@ class Runner:
     """
 
     step: Callable
-    batches: Callable[[int], list[IndexBatch]]
+    batches: Callable[[Sequence[int], int], list[IndexBatch]]
     state: object
     parameters: int
     memory: int
@@ -56,7 +56,7 @@ class Runner:
 
     def run(self) -> float:
         """Trains one step; its seconds."""
-        batches = self.batches(self.number)
+        batches = [unstack(batch, 0) for batch in self.batches([0], self.number)]
         started = time.perf_counter()
         for batch in batches:
             self.state, _ = jax.block_until_ready(self.step(self.state, batch))
@@ -67,26 +67,17 @@ class Runner:
 def make_runner(stage, method_config: Methods) -> Runner:
     """Compiles the step of a method on a setting."""
     config = experiment(stage.preset, stage.setting, method_config)
-    prepared = stage.prepared
-    method = make_method(config, prepared)
-    sampler = make_sampler(config, prepared, method)
-    sizes = MoleculeSizes(prepared.table)
-    budget = sample_budget(sampler, sizes, 1)
-
-    def batches(step: int) -> list[IndexBatch]:
-        found = step_batches(sampler, sizes, budget, seeds=[0], step=step)
-        return [unstack(batch, 0) for batch in found]
-
-    optimiser, steps = make_optimiser(config.optimiser, config.train.steps), config.train.steps
-    first = batches(0)[0]
+    table = stage.prepared.table
+    method, optimiser, batches = step_problem(config, stage.prepared)
+    first = unstack(batches([0], 0)[0], 0)
     init = jax.jit(lambda t, b: init_state(method, optimiser, t, b, jnp.int32(0)))
-    state = init(prepared.table, first)
-    step = jax.jit(make_step(method, optimiser, steps=steps), donate_argnums=0)
-    compiled = step.lower(state, prepared.table, first).compile()
+    state = init(table, first)
+    step = jax.jit(make_step(method, optimiser, steps=config.train.steps), donate_argnums=0)
+    compiled = step.lower(state, table, first).compile()
     analysis = compiled.memory_analysis()
-    table_bytes = sum(x.nbytes for x in jax.tree.leaves(prepared.table))
+    table_bytes = sum(x.nbytes for x in jax.tree.leaves(table))
     return Runner(
-        lambda s, b: compiled(s, prepared.table, b),
+        lambda s, b: compiled(s, table, b),
         batches,
         state,
         sum(x.size for x in jax.tree.leaves(state.params)),
@@ -117,25 +108,17 @@ def main() -> None:
     for name in names:
         runners[name] = make_runner(stage, known[name])
         print(f"compiled {name}", file=sys.stderr)
-    seconds = {name: [] for name in runners}
-    for number in range(args.rounds + 1):
-        for name, runner in runners.items():
-            spent = runner.run()
-            if number:  # the first finds cold caches
-                seconds[name].append(spent)
-    reference = np.array(seconds[SHARED])
-    rows = []
-    for name, spent in seconds.items():
-        ratio = np.array(spent) / reference
-        rows.append(
-            {
-                "method": name,
-                "ms a step": f"{1e3 * np.median(spent):.1f}",
-                f"times {SHARED}": f"{np.median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f})",
-                "parameters": f"{runners[name].parameters:,}",
-                "memory of a step, MB": f"{runners[name].memory / 2**20:,.0f}",
-            }
-        )
+    seconds = in_turn({name: runner.run for name, runner in runners.items()}, args.rounds)
+    rows = [
+        {
+            "method": name,
+            "ms a step": f"{1e3 * np.median(spent):.1f}",
+            f"times {SHARED}": ratio_text(spent, seconds[SHARED]),
+            "parameters": f"{runners[name].parameters:,}",
+            "memory of a step, MB": f"{runners[name].memory / 2**20:,.0f}",
+        }
+        for name, spent in seconds.items()
+    ]
     text = (
         f"# What a step costs\n\n`python benchmarks/cost.py {shlex.join(sys.argv[1:])}`\n\n"
         f"Setting {args.setting}, preset {args.preset}, {jax.devices()[0].device_kind}, medians "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from molrel.memory import enable_compilation_cache, keep_heap
@@ -21,36 +22,55 @@ enable_compilation_cache()
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+import optax  # noqa: E402
+from rounds import in_turn, ratio_text  # noqa: E402
 
-from molrel.config import load_config_file  # noqa: E402
-from molrel.data.batches import MoleculeSizes, step_batches  # noqa: E402
+from molrel.config import Experiment, load_config_file  # noqa: E402
+from molrel.data.batches import IndexBatch, MoleculeSizes, step_batches  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
 from molrel.experiment import make_method, make_sampler  # noqa: E402
-from molrel.prepare import prepare  # noqa: E402
+from molrel.methods.method import Method  # noqa: E402
+from molrel.prepare import Prepared, prepare  # noqa: E402
 from molrel.train.loop import make_optimiser, sample_budget  # noqa: E402
 from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
 
 
-class Runner:
-    """Some seeds in one mode, stepped on demand."""
+def step_problem(
+    config: Experiment, prepared: Prepared
+) -> tuple[Method, optax.GradientTransformation, Callable[[Sequence[int], int], list[IndexBatch]]]:
+    """Method, optimiser and batches(seeds, step) of an experiment on one device."""
+    method = make_method(config, prepared)
+    sampler = make_sampler(config, prepared, method)
+    sizes = MoleculeSizes(prepared.table)
+    budget = sample_budget(sampler, sizes, 1)
 
-    def __init__(self, problem, seeds, mode):
-        method, optimiser, table, self.batches, steps = problem
-        self.table, self.seeds, self.number = table, seeds, 0
-        first = unstack(self.batches(seeds, 0), 0)
+    def batches(seeds: Sequence[int], step: int) -> list[IndexBatch]:
+        return step_batches(sampler, sizes, budget, seeds=seeds, step=step)
+
+    return method, make_optimiser(config.optimiser, config.train.steps), batches
+
+
+class Runner:
+    """Some seeds in one mode, stepped on demand; ``losses`` holds [seeds] of each step."""
+
+    def __init__(self, problem, table, steps, seeds, mode):
+        method, optimiser, self.batches = problem
+        self.table, self.seeds, self.losses = table, seeds, []
+        first = unstack(self.batches(seeds, 0)[0], 0)
         init = jax.jit(lambda s: init_state(method, optimiser, table, first, s))
         self.program = compile_step(method, optimiser, steps=steps, mode=mode)
         self.states = self.program.enter(stack([init(jnp.asarray(s)) for s in seeds]))
 
-    def step(self) -> tuple[float, np.ndarray]:
-        """(seconds, total loss of each seed)."""
-        batch = self.batches(self.seeds, self.number)
+    def step(self) -> float:
+        """Trains one step; its seconds."""
+        batch = self.batches(self.seeds, len(self.losses))[0]
         started = time.perf_counter()
         self.states, terms = jax.block_until_ready(
             self.program.step(self.states, self.table, batch)
         )
-        self.number += 1
-        return time.perf_counter() - started, np.asarray(terms["total"])
+        spent = time.perf_counter() - started
+        self.losses.append(np.asarray(terms["total"]))
+        return spent
 
 
 def main() -> None:
@@ -62,42 +82,24 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config_file(args.config)
     prepared = prepare(config, needs=config.method.needs)
-    method = make_method(config, prepared)
-    sampler = make_sampler(config, prepared, method)
-    sizes = MoleculeSizes(prepared.table)
-    budget = sample_budget(sampler, sizes, 1)
-
-    def batches(seeds, step):
-        return step_batches(sampler, sizes, budget, seeds=seeds, step=step)[0]
-
-    optimiser = make_optimiser(config.optimiser, config.train.steps)
-    problem = (method, optimiser, prepared.table, batches, config.train.steps)
+    problem = step_problem(config, prepared), prepared.table, config.train.steps
     seeds = tuple(range(args.seeds))
     runners = {
-        "one seed": Runner(problem, seeds[:1], "loop"),
-        f"{args.seeds} seeds, loop": Runner(problem, seeds, "loop"),
-        f"{args.seeds} seeds, vmap": Runner(problem, seeds, "vmap"),
+        "one seed": Runner(*problem, seeds[:1], "loop"),
+        f"{args.seeds} seeds, loop": Runner(*problem, seeds, "loop"),
+        f"{args.seeds} seeds, vmap": Runner(*problem, seeds, "vmap"),
     }
-    seconds = {name: [] for name in runners}
-    for number in range(args.rounds + 1):
-        losses = {}
-        for name, runner in runners.items():
-            spent, losses[name] = runner.step()
-            if number:  # the first step compiles
-                seconds[name].append(spent)
-        _, looped, vmapped = losses.values()
-        np.testing.assert_allclose(vmapped, looped, rtol=1e-3)
-    one = np.array(seconds["one seed"])
-    rows = []
-    for name, spent in seconds.items():
-        ratio = np.array(spent) / one
-        rows.append(
-            {
-                "step of": name,
-                "median ms": round(float(np.median(spent)) * 1e3, 1),
-                "times one seed": f"{np.median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f})",
-            }
-        )
+    seconds = in_turn({name: runner.step for name, runner in runners.items()}, args.rounds)
+    _, looped, vmapped = (np.stack(runner.losses) for runner in runners.values())
+    np.testing.assert_allclose(vmapped, looped, rtol=1e-3)
+    rows = [
+        {
+            "step of": name,
+            "median ms": round(float(np.median(spent)) * 1e3, 1),
+            "times one seed": ratio_text(spent, seconds["one seed"]),
+        }
+        for name, spent in seconds.items()
+    ]
     print(f"{args.config.name} on {jax.devices()[0].device_kind}, {args.rounds} rounds\n")
     print(markdown_table(rows))
 

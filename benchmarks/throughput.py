@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rounds import ratio_text
 
 from molrel.memory import enable_compilation_cache
 
@@ -211,10 +212,8 @@ def table(results: dict[str, list[dict]], count: int, torch: Sequence[str]) -> l
         }
         for other in torch:
             if other in results:
-                ratio = np.array([r["seconds"] for r in results[other]]) / seconds
-                row[f"speed vs {other}"] = (
-                    f"{np.median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f})"
-                )
+                theirs = np.array([r["seconds"] for r in results[other]])
+                row[f"speed vs {other}"] = ratio_text(theirs, seconds)
         rows.append(row)
     return rows
 

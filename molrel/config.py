@@ -205,10 +205,7 @@ def check(experiment: Experiment) -> Experiment:
     }
     warmup = getattr(method, "warmup", 0.0)
     rules["method.warmup"] = (warmup, 0 <= warmup < 1, "from 0 to less than 1")
-    for name in ("width", "depth"):
-        value = getattr(method, name, 1)
-        rules[f"method.{name}"] = (value, value >= 1, "at least 1")
-    for name in ("experts", "gate_width"):
+    for name in ("width", "depth", "experts", "gate_width"):
         value = getattr(method, name, 1)
         rules[f"method.{name}"] = (value, value >= 1, "at least 1")
     for name in ("temperature", "final_temperature"):

@@ -178,7 +178,7 @@ class _Data:
         self.columns = _distinct(np.where(clusters < 0, self.n_molecules, index), self.n_molecules)
         # A molecule of every example weighs all of them alike, and drawn no times leaves nothing.
         count = np.bincount(np.concatenate(self.columns), minlength=self.n_molecules + 1)
-        self.in_all = (count == len(self.labels)) | (np.arange(len(count)) == self.n_molecules)
+        self.in_all = count == len(self.labels)
 
     def replicates(self, count: int, seed: int) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
         """Weights float64 [n] of each replicate, and the generator to draw seeds with."""

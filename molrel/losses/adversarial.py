@@ -82,13 +82,8 @@ def domain_accuracy(
     """
     logits = jax.lax.stop_gradient(_clean(logits, source_weight, target_weight))
     says_source = 0.5 * (1.0 + jnp.sign(logits))
-    source = masked_mean(says_source, source_weight, axis_name)
-    target = masked_mean(1.0 - says_source, target_weight, axis_name)
-    domains = [
-        (sum_counts(jnp.sum(w), axis_name) > 0).astype(logits.dtype)
-        for w in (source_weight, target_weight)
-    ]
-    return (source + target) / jnp.maximum(sum(domains), 1.0)
+    weights = source_weight, target_weight
+    return _mean_of_domains((says_source, 1.0 - says_source), weights, axis_name)
 
 
 def mean_one(
@@ -119,9 +114,17 @@ def mean_one(
     """
     size = jnp.abs(jax.lax.stop_gradient(coefficient))
     weights = source_weight, target_weight
-    mean = sum(sum_counts(masked_mean(size, w, axis_name), axis_name) for w in weights)
-    domains = sum((sum_counts(jnp.sum(w), axis_name) > 0).astype(size.dtype) for w in weights)
-    return coefficient * jnp.where(mean > 0, domains / jnp.where(mean > 0, mean, 1.0), 0.0)
+    mean = sum_counts(_mean_of_domains((size, size), weights, axis_name), axis_name)
+    return coefficient * jnp.where(mean > 0, 1.0 / jnp.where(mean > 0, mean, 1.0), 0.0)
+
+
+def _mean_of_domains(
+    values: tuple[Array, Array], weights: tuple[Array, Array], axis_name: str | None
+) -> Float[Array, ""]:
+    """Share of the mean, over the domains that are present, of each one's weighted mean."""
+    means = [masked_mean(v, w, axis_name) for v, w in zip(values, weights, strict=True)]
+    present = [(sum_counts(jnp.sum(w), axis_name) > 0).astype(means[0].dtype) for w in weights]
+    return sum(means) / jnp.maximum(sum(present), 1.0)
 
 
 def reversal_progress(
