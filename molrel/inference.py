@@ -215,7 +215,7 @@ def _own_predictions(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError("the run has not finished: no such file", path=path, remedy=remedy)
     try:
-        frame = pd.read_csv(path, float_precision="round_trip")
+        frame = pd.read_csv(path)
     except ValueError as error:  # of pandas' parser too
         raise InputError(
             f"cannot be read ({first_line(error)})", path=path, remedy=remedy

@@ -267,7 +267,7 @@ def predictions_of(folder: Path) -> Path:
 def comparable_predictions(folder: Path, ours: pd.DataFrame) -> pd.DataFrame:
     """Predictions of another run, refused unless they are of the same examples."""
     path = predictions_of(folder)
-    other = pd.read_csv(path, float_precision="round_trip")
+    other = pd.read_csv(path)
     keys = [c for c in ("smiles_a", "smiles_b", "split", "target") if c in ours]
     if len(other) != len(ours) or not (other[keys].to_numpy() == ours[keys].to_numpy()).all():
         raise InputError(
