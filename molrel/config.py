@@ -25,6 +25,7 @@ from molrel.methods.cigin import CIGINConfig
 from molrel.methods.cmrl import CMRLConfig
 from molrel.methods.distrans import DisTransConfig
 from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
+from molrel.methods.method import MoleculeNetworkConfig
 from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.separation import SeparationConfig
 from molrel.methods.siamese import SiameseConfig
@@ -213,7 +214,7 @@ def check(experiment: Experiment) -> Experiment:
         rules[f"method.{name}"] = (value, 0 < value < math.inf, "greater than 0")
     dropout = getattr(method, "dropout", 0.0)
     rules["method.dropout"] = (dropout, 0 <= dropout < 1, "from 0 to less than 1")
-    if isinstance(method, (MoleculeGNNConfig, TopExpertConfig)):
+    if isinstance(method, MoleculeNetworkConfig):
         scheme = experiment.features.scheme
         rules["features.scheme"] = (scheme, scheme == "hu", "'hu' for this method")
     for name, (value, good, wanted) in rules.items():

@@ -18,6 +18,8 @@ from molrel.data.table import MoleculeTable
 from molrel.losses import supervised
 from molrel.nn.batch_norm import STATISTICS
 from molrel.nn.graph import Molecules, gather, segment_sum
+from molrel.nn.hu import Convolution
+from molrel.nn.molecule import MoleculeNetwork
 from molrel.nn.two_view import Branches
 
 Params = Any
@@ -174,6 +176,27 @@ class SourceOnlyConfig:
     def source_only(self) -> Self:
         """See ``MethodConfig``."""
         return self
+
+
+@dataclass(frozen=True)
+class MoleculeNetworkConfig(SourceOnlyConfig):
+    """Size of the graph network of Hu et al. that the methods on top of it share.
+
+    Features: scheme "hu". Examples may be single molecules.
+    """
+
+    takes_sides: ClassVar[tuple[int, ...]] = (1, 2)
+
+    convolution: Convolution = "gin"
+    width: int = 300
+    depth: int = 5
+    dropout: float = 0.5
+
+    def body(self, n_outputs: int, symmetric: bool) -> MoleculeNetwork:
+        """The graph network for a task."""
+        return MoleculeNetwork(
+            self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,38 +8,27 @@ molecules, which the paper does not have, go through symmetric pair features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.methods.method import (
     Method,
-    SourceOnlyConfig,
+    MoleculeNetworkConfig,
     apply_with_statistics,
     from_network,
     supervise,
 )
-from molrel.nn.hu import Convolution
-from molrel.nn.molecule import MoleculeNetwork
 
 
 @dataclass(frozen=True)
-class MoleculeGNNConfig(SourceOnlyConfig):
-    """A graph network with one head, trained on labels alone. Features: scheme "hu"."""
-
-    takes_sides: ClassVar[tuple[int, ...]] = (1, 2)
-
-    convolution: Convolution = "gin"
-    width: int = 300
-    depth: int = 5
-    dropout: float = 0.5
+class MoleculeGNNConfig(MoleculeNetworkConfig):
+    """A graph network with one head, trained on labels alone."""
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
     ) -> Method:
         """See ``MethodConfig``."""
-        network = MoleculeNetwork(
-            self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
-        )
+        network = self.body(n_outputs, symmetric)
 
         def loss(params, state, batch, key, progress, axis_name=None):
             # A molecule counts in BatchNorm as often as it occurs.

@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,9 +49,9 @@ from molrel.losses import experts as losses
 from molrel.methods.method import (
     Batch,
     Method,
+    MoleculeNetworkConfig,
     Need,
     Params,
-    SourceOnlyConfig,
     State,
     Variables,
     active,
@@ -62,8 +62,7 @@ from molrel.methods.method import (
     statistics,
 )
 from molrel.nn.experts import ExpertNetwork
-from molrel.nn.hu import Convolution
-from molrel.nn.molecule import MoleculeNetwork, Sides
+from molrel.nn.molecule import Sides
 from molrel.nn.relation import side_mean
 
 MOST_POINTS = 35_000
@@ -78,15 +77,9 @@ class ExpertWeights:
 
 
 @dataclass(frozen=True)
-class TopExpertConfig(SourceOnlyConfig):
-    """Experts behind a gate, as released. Features: scheme "hu"."""
+class TopExpertConfig(MoleculeNetworkConfig):
+    """Experts behind a gate, as released, on the graph network."""
 
-    takes_sides: ClassVar[tuple[int, ...]] = (1, 2)
-
-    convolution: Convolution = "gin"
-    width: int = 300
-    depth: int = 5
-    dropout: float = 0.5
     experts: int = 3
     gate: Literal["learned", "equal", "random"] = "learned"
     """equal: every expert has the same weight. random: each training example has one expert for
@@ -123,9 +116,7 @@ class TopExpertConfig(SourceOnlyConfig):
     def network(self, n_outputs: int, symmetric: bool) -> ExpertNetwork:
         """The network for a task."""
         fan = n_outputs * self.experts if self.fan == "released" else self.width
-        body = MoleculeNetwork(
-            self.convolution, self.width, self.depth, self.dropout, n_outputs, symmetric
-        )
+        body = self.body(n_outputs, symmetric)
         return ExpertNetwork(body, n_outputs, self.experts, self.gate_width, 1 / math.sqrt(fan))
 
 
