@@ -99,9 +99,11 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
 def revised(setting: Setting, entrant: Entrant) -> bool:
     """Whether the code of these figures alone has changed since ``VERSION`` was raised.
 
-    Weighted reversals have a mean strength of 1 since, and the floors of settings whose sides
-    have roles know in which role they met a molecule.
+    Weighted reversals have a mean strength of 1 since, the floors of settings whose sides have
+    roles know in which role they met a molecule, and boosting of classes has a penalty.
     """
+    if entrant.learner == "boosting":
+        return setting.name == "ddibench"
     if entrant.family == "floor":
         return setting.strategy == "regression" or setting.name == "ddibench"
     method = entrant.method
@@ -322,9 +324,14 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
     valid = stage.parts["source-valid"].labels
     first, trials, tried = min(job.paths), [], []
     for value in CLASSICAL_TRIALS[learner]:
-        tried.append(fit(first, value))
-        found = selection_metrics(valid, tried[-1]["source-valid"], stage.kind)
-        trials.append({"options": {TUNED[learner][0]: value}, "selection": found["selection"]})
+        fitted = selection = None
+        try:
+            fitted = fit(first, value)
+            selection = selection_metrics(valid, fitted["source-valid"], stage.kind)["selection"]
+        except RunError as error:  # diverged: a trial that is never chosen
+            print(f"{stage.setting.name}: {job.name}: {error}", flush=True)
+        tried.append(fitted)
+        trials.append({"options": {TUNED[learner][0]: value}, "selection": selection})
     chosen = best_trial(trials)
     value = CLASSICAL_TRIALS[learner][chosen]
     scores = {s: tried[chosen] if s == first else fit(s, value) for s in job.missing}

@@ -77,11 +77,13 @@ def progress(jobs: Iterable[HasCells]) -> str:
 
 
 def compute(name: str, setting: str, job: HasCells, run: Callable[[], None]) -> None:
-    """Runs what writes the missing cells of a job, and prints one line.
+    """Runs what writes the missing cells of a job, if another process has not, and prints one line.
 
     What is not defined for the task is written down as such; what fails is left missing, and the
     other methods go on.
     """
+    if not job.missing:
+        return
     started = time.perf_counter()
     try:
         run()

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.svm import SVR
 
-from molrel.errors import InputError
+from molrel.errors import InputError, RunError
 
 MAX_COLUMNS = 1024
 CHUNK = 20_000
@@ -158,6 +158,7 @@ def fit_classical(
 
     Raises:
       InputError: no training label is known.
+      RunError: the learner has diverged: a score is not finite.
     """
     if labels.ndim == 2:
         settings = {
@@ -200,12 +201,21 @@ def fit_classical(
         return out
 
     # In pieces, for scikit-learn makes float32 of all features that it is given at once.
-    return [
+    scores = [
         np.concatenate([score(t[i : i + CHUNK]) for i in range(0, max(len(t), 1), CHUNK)])
         if len(t)
         else np.zeros(0)
         for t in targets
     ]
+    rows = [s if s.ndim == 1 else s.sum(axis=1) for s in scores]
+    unscored = sum(int((~np.isfinite(row)).sum()) for row in rows)
+    if unscored:
+        raise RunError(
+            f"the {learner} learner has diverged (seed {seed}, {TUNED[learner][0]} "
+            f"{TUNED[learner][1] if setting is None else setting}): {unscored} of "
+            f"{sum(map(len, scores))} examples have a score that is not finite"
+        )
+    return scores
 
 
 def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -240,6 +250,9 @@ def _learner(
             learning_rate=value,
             max_iter=n_estimators,
             max_features=0.3,
+            # A class of few examples has second derivatives near 0: without a penalty the values
+            # of its leaves, which are divided by them, grow without bound.
+            l2_regularization=1.0 if kind == "multiclass" else 0.0,
             early_stopping=False,  # pyright: ignore[reportArgumentType]
             random_state=seed,
         )

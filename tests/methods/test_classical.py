@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score, roc_auc_score
 
-from molrel.errors import InputError
+from molrel.errors import InputError, RunError
 from molrel.methods.classical import (
     bag_fingerprints,
     fit_classical,
@@ -158,6 +158,41 @@ def test_classes_have_columns_by_number_even_if_not_all_occur(learner):
     assert found.shape == (len(TARGET), 4) and not found[:, [0, 2]].any()
     truth = np.where(COUNTS[TARGET[:, 0], 0] > 1, 3, 1)
     assert (found.argmax(1) == truth).mean() > 0.9
+
+
+def test_boosting_bears_classes_of_few_examples():
+    # Most classes have one example or a few; without a penalty accuracy is 0.93.
+    rng = np.random.default_rng(0)
+    shares = 1 / np.arange(1, 13) ** 3
+    centres = rng.integers(0, 2, (12, 32))
+    classes = rng.choice(12, 3000, p=shares / shares.sum())
+    counts = np.abs(centres[classes] - (rng.random((3000, 32)) < 0.02)).astype(np.uint8)
+    sides = np.arange(3000)[:, None]
+    (found,) = fit_classical(
+        "boosting",
+        counts,
+        sides[:2000],
+        classes[:2000].astype(float),
+        [sides[2000:]],
+        kind="multiclass",
+        setting=0.3,
+    )
+    assert (found.argmax(1) == classes[2000:]).mean() > 0.98
+
+
+def test_scores_that_are_not_finite_are_refused(monkeypatch):
+    class Diverged:
+        def fit(self, features, labels):
+            return self
+
+        def predict(self, features):
+            return np.where(np.arange(len(features)) == 1, np.inf, 0.0)
+
+    monkeypatch.setattr("molrel.methods.classical._learner", lambda *settings: Diverged())
+    with pytest.raises(RunError, match=r"boosting learner has diverged \(seed 3, .* 0\.1\): 1 of"):
+        fit_classical(
+            "boosting", COUNTS, PAIRS, like(PAIRS), [TARGET, TARGET[:0]], kind="regression", seed=3
+        )
 
 
 def test_counts_of_bags_add_up_and_saturate():
