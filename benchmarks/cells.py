@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -302,7 +302,7 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
     sides, fingerprints = side_fingerprints(prepared, stage.parts)
     labels = prepared.source["train"].labels[:, 0]
 
-    def fit(seed: int, setting: float) -> dict[str, np.ndarray]:
+    def fit(seed: int, options: Mapping[str, float]) -> dict[str, np.ndarray]:
         scores = fit_classical(
             learner,
             fingerprints,
@@ -312,7 +312,7 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
             kind=stage.kind,
             symmetric=prepared.task.symmetric,
             seed=seed,
-            setting=setting,
+            setting=options[tuned],
             max_examples=draws(stage.preset, stage.setting),
             examples_per_tree=draws(stage.preset, stage.setting) // 2,
         )
@@ -321,20 +321,16 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
             scores = [np.pad(s, ((0, 0), (0, wide - s.shape[1]))) for s in scores]
         return dict(zip(stage.parts, scores, strict=True))
 
-    valid = stage.parts["source-valid"].labels
-    first, trials, tried = min(job.paths), [], []
-    for value in CLASSICAL_TRIALS[learner]:
-        fitted = selection = None
-        try:
-            fitted = fit(first, value)
-            selection = selection_metrics(valid, fitted["source-valid"], stage.kind)["selection"]
-        except RunError as error:  # diverged: a trial that is never chosen
-            print(f"{stage.setting.name}: {job.name}: {error}", flush=True)
-        tried.append(fitted)
-        trials.append({"options": {TUNED[learner][0]: value}, "selection": selection})
+    def trial(options: Mapping[str, float]) -> tuple[dict[str, np.ndarray], float]:
+        scores = fit(first, options)
+        labels = stage.parts["source-valid"].labels
+        return scores, selection_metrics(labels, scores["source-valid"], stage.kind)["selection"]
+
+    first, tuned = min(job.paths), TUNED[learner][0]
+    grid = [{tuned: value} for value in CLASSICAL_TRIALS[learner]]
+    tried, trials = try_each(stage, job, grid, trial)
     chosen = best_trial(trials)
-    value = CLASSICAL_TRIALS[learner][chosen]
-    scores = {s: tried[chosen] if s == first else fit(s, value) for s in job.missing}
+    scores = {s: tried[chosen] if s == first else fit(s, grid[chosen]) for s in job.missing}
     about = {"trials": trials, "seconds": time.perf_counter() - started}
     return {seed: (each, about) for seed, each in scores.items()}
 
@@ -390,18 +386,14 @@ def train_on(
     first, rest = min(job.paths), [seed for seed in job.missing if seed != min(job.paths)]
     trained: dict[int, Any] = {}
     if first in job.missing:
-        trials, tried = [], []
-        for options in TRIALS:
-            fitted = None
-            try:
-                (fitted,), cost = fit([first], [options])
-            except RunError as error:  # diverged: a trial that is never chosen
-                print(f"{stage.setting.name}: {job.name}, {options}: {error}", flush=True)
-            tried.append(fitted)
-            selection = None if fitted is None else fitted.selection
-            trials.append({"options": dict(options), "selection": selection})
+
+        def trial(options: Mapping[str, float]) -> tuple[Any, float]:
+            (fitted,), cost = fit([first], [options])
+            return (fitted, cost), fitted.selection
+
+        tried, trials = try_each(stage, job, TRIALS, trial)
         chosen = best_trial(trials)
-        trained[first] = tried[chosen]
+        trained[first], cost = tried[chosen]
     else:
         trials = json.loads(job.paths[first].read_text())[name]
         chosen = best_trial(trials)
@@ -421,6 +413,35 @@ def train_on(
         results[seed] = (scores, {**about, "selection": fitted.selection})
     peak = peak_memory_mb()
     return {seed: (s, a | {"peak_memory_mb": peak}) for seed, (s, a) in results.items()}
+
+
+def try_each(
+    stage: Stage,
+    job: Job,
+    grid: Sequence[Mapping[str, float]],
+    fit: Callable[[Mapping[str, float]], tuple[Any, float]],
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Fits with each options of a grid.
+
+    Args:
+      stage, job: named in messages.
+      grid: the options.
+      fit: options -> (what is fitted, its source validation).
+
+    Returns:
+      What each fit gave and the trials as cells keep them; None and a selection of None where
+      it diverged.
+    """
+    tried, trials = [], []
+    for options in grid:
+        fitted = selection = None
+        try:
+            fitted, selection = fit(options)
+        except RunError as error:
+            print(f"{stage.setting.name}: {job.name}, {dict(options)}: {error}", flush=True)
+        tried.append(fitted)
+        trials.append({"options": dict(options), "selection": selection})
+    return tried, trials
 
 
 def best_trial(trials: Sequence[Mapping[str, Any]]) -> int:

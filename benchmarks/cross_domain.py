@@ -6,14 +6,14 @@
 
 Runs the cells (setting x method x seed) that are missing, keeps each as JSON, and writes
 ``benchmarks/results/cross_domain.{csv,md,png}``. It can be stopped at any point and started
-again: finished cells are not computed twice. ``--table-only`` writes the table of what is there.
+again: finished cells are not computed twice. ``--table-only`` writes the table of what is there;
+``--add`` keeps the settings of the table at ``--out`` that are not named, so that several machines
+can share the work.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from molrel.memory import enable_compilation_cache, keep_heap
@@ -64,8 +64,8 @@ def main() -> int:
             )
 
         failed = run_missing(missing, args.workers)
-    command = f"python benchmarks/cross_domain.py {shlex.join(sys.argv[1:])}"
-    write_tables(args.cells, preset, args.settings, args.methods, args.seeds, args.out, command)
+    names = args.settings, args.methods, args.seeds
+    write_tables(args.cells, args.preset, *names, args.out, add=args.add)
     return 1 if failed else 0
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from cells import best_trial, jobs
-from cross_settings import SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
-from store import progress, read_cells, short_hash, write_json
+from cells import best_trial, jobs, seeds_of
+from cross_settings import PRESETS, SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
+from store import made_of, read_cells, short_hash, write_frame, write_json
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
-from molrel.evaluate.markdown import cell, markdown_table
+from molrel.evaluate.markdown import cell, markdown_table, number
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.ranks import rank_methods, save_ranks
 
@@ -220,14 +220,23 @@ def _against_others(folder, about, found, values, rows, replicates) -> list[dict
 
 def write_tables(
     folder: Path,
-    preset: Preset,
+    preset_name: str,
     settings: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
     out: Path,
-    command: str,
+    *,
+    add: bool,
 ) -> None:
-    """Writes ``out``.csv, .md and .png from the cells that are there."""
+    """Writes ``out``.csv from the cells that are there, ``out``.md and .png from that file.
+
+    Args:
+      folder: of the cells.
+      preset_name, settings, methods, seeds: which cells.
+      out: where to, without an ending.
+      add: keep the other settings of the file that is there.
+    """
+    preset = PRESETS[preset_name]
     # JAX has threads, which a forked process would not have.
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
         done = list(
@@ -244,16 +253,22 @@ def write_tables(
     if not rows:
         print("no cell is there yet")
         return
-    frame = pd.DataFrame(rows)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(out.with_suffix(".csv"), index=False, float_format="%.5g")
-    order = list(entrants(preset.width, preset.depth))
-    panels = rank_panels(frame, order)
-    present = [m for m in order if m in set(frame["method"])]
-    every = [
-        job for name in settings for job in jobs(preset, SETTINGS[name], methods, seeds, folder)
-    ]
-    text = markdown(frame, present, panels, preset, command, progress(every))
+    table = out.with_suffix(".csv")
+    frame = write_frame(rows, table, "setting", list(SETTINGS), preset_name, add=add)
+    known = entrants(preset.width, preset.depth)
+    panels = rank_panels(frame, list(known))
+    present = [m for m in known if m in set(frame["method"])]
+    whole = main_rows(frame)
+    made = made_of(
+        "cross_domain",
+        whole,
+        "setting",
+        known,
+        preset_name,
+        seeds,
+        lambda m: seeds_of(known[m], seeds),
+    )
+    text = markdown(frame, present, panels, preset, made)
     if panels:
         drawn = {title: (n, ranks, len(over)) for title, (n, ranks, over) in panels.items()}
         save_ranks(out.with_suffix(".png"), drawn)
@@ -261,15 +276,17 @@ def write_tables(
     print(text)
 
 
+def main_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The main metric on the whole target: one row a method and setting."""
+    whole = (frame["split"] == "target") & (frame["stratum"] == "all")
+    return frame.loc[whole & frame["metric"].isin(MAIN.values())]
+
+
 def rank_panels(frame: pd.DataFrame, order: Sequence[str]) -> dict[str, Any]:
     """Title -> (methods, ranks, settings): of all learned methods and of the adaptation methods
     over every setting, and of the latter over the classifications alone, where some are defined
     that a regression does not have."""
-    main = frame.loc[
-        frame["metric"].isin(MAIN.values())
-        & (frame["split"] == "target")
-        & (frame["stratum"] == "all")
-    ]
+    main = main_rows(frame)
     values = main.assign(value=np.where(main["metric"] == "rmse", -1, 1) * main["mean"])
     wide = values.pivot_table(index="setting", columns="method", values="value", sort=False)
     family = main.drop_duplicates("method").set_index("method")["family"]
@@ -294,14 +311,12 @@ def markdown(
     order: Sequence[str],
     panels: Mapping[str, Any],
     preset: Preset,
-    command: str,
-    progress: str,
+    made: str,
 ) -> str:
-    """The tables as Markdown; ``progress`` says how many cells are there."""
+    """The tables as Markdown, beginning with what they are made of."""
     parts = [
         "# Cross-domain benchmark\n",
-        f"`{command}`\n",
-        f"{progress} cells are computed. Gaps: not computed, or not defined for the task.\n",
+        f"{made} Gaps: not computed, or not defined for the task.\n",
         "Target domain; mean over seeds with 95 % intervals over molecules and seeds. No target "
         "label is read by training or selection, but for the ceiling and the target-degree "
         f"prior. Networks of width {preset.width}, depth {preset.depth}, pictures of "
@@ -358,7 +373,7 @@ def _wide(part: pd.DataFrame, order: Sequence[str]) -> str:
             if main is None:
                 row[setting] = ""
                 continue
-            text = f"{here.loc[main, 'mean']:.3f}"
+            text = number(here.loc[main, "mean"])
             name = f"{main} - {SHARED}"
             if name in here.index:
                 text += {1: " ▲", -1: " ▽", 0: ""}[_verdict(here.loc[name], main)]

@@ -7,14 +7,13 @@
 
 Runs the cells (set x method x seed) that are missing, keeps each as JSON, and writes
 ``benchmarks/results/property.{csv,md}``. It can be stopped at any point and started again.
-``--table-only`` writes the table of what is there.
+``--table-only`` writes the table of what is there; ``--add`` keeps the sets of the table at
+``--out`` that are not named.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from molrel.memory import enable_compilation_cache, keep_heap
@@ -64,8 +63,8 @@ def main() -> int:
             )
 
         failed = run_missing(missing, args.workers)
-    command = f"python benchmarks/property.py {shlex.join(sys.argv[1:])}"
-    write_tables(args.cells, preset, args.sets, args.methods, args.seeds, args.out, command)
+    names = args.sets, args.methods, args.seeds
+    write_tables(args.cells, args.preset, *names, args.out, add=args.add)
     return 1 if failed else 0
 
 

@@ -54,6 +54,11 @@ def cell_key(preset: Preset, set_name: str, method: str, seed: int) -> str:
     return short_hash(decides)
 
 
+def seeds_of(method: str, seeds: Sequence[int]) -> Sequence[int]:
+    """Floors without a seed have one cell."""
+    return seeds if method not in FLOORS or LEARNERS.get(method) == "forest" else seeds[:1]
+
+
 @dataclass(frozen=True)
 class Job(HasCells):
     """The cells of one method on one set: seed -> file."""
@@ -66,13 +71,12 @@ class Job(HasCells):
 def jobs(
     preset: Preset, set_name: str, methods: Sequence[str], seeds: Sequence[int], folder: Path
 ) -> list[Job]:
-    """What the methods need on a set; what has no seed has one cell."""
+    """What the methods need on a set."""
     plain, found = set_name.replace("/", "_"), []
     for method in methods:
-        own = seeds if method not in FLOORS or LEARNERS.get(method) == "forest" else seeds[:1]
         paths = {
             seed: cell_path(folder, plain, method, seed, cell_key(preset, set_name, method, seed))
-            for seed in own
+            for seed in seeds_of(method, seeds)
         }
         found.append(Job(set_name, method, paths))
     return found

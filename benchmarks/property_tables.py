@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from property_cells import about_path, jobs
-from property_settings import FLOORS, Preset
-from store import progress, read_cells, short_hash, write_json
+from property_cells import about_path, jobs, seeds_of
+from property_settings import BACKBONES, FLOORS, PRESETS, SETS, Preset, methods_of
+from store import made_of, read_cells, short_hash, write_frame, write_json
 
 from molrel.evaluate.bootstrap import intervals, paired_difference
 from molrel.evaluate.markdown import cell, markdown_table
@@ -112,6 +113,8 @@ def set_rows(
         preset, name, [*methods, *filter(None, map(reference_of, methods))], seeds, folder
     )
     found = {job.method: job for job in wanted}
+    described = {k: about[k] for k in ("kind", "split", "fingerprint", "rejected")}
+    described |= {"n_labels": len(about["targets"]), **about["sizes"]}
     rows = []
     for method in methods:
         cells = read_cells(found[method].paths)
@@ -120,14 +123,14 @@ def set_rows(
         single = reference_of(method)
         reference = read_cells(found[single].paths) if single else []
         files = [*found[method].paths.values(), *(found[single].paths.values() if single else ())]
-        made_of = [p.name for p in files if p.is_file()]
-        kept = path.with_name(f"rows-{short_hash([made_of, preset.replicates])}.json")
+        names = [p.name for p in files if p.is_file()]
+        kept = path.with_name(f"rows-{short_hash([names, preset.replicates])}.json")
         if not kept.is_file():
             found_rows = method_rows(about, cells, reference, preset.replicates)
             write_json(kept, {"rows": found_rows})
         cost = {k: cells[-1].get(k) for k in ("seconds_per_step", "n_parameters")}
         rows += [
-            {"set": name, "split": about["split"], "method": method, **row, **cost}
+            {"set": name, "method": method, **row, **cost, **described}
             for row in json.loads(kept.read_text())["rows"]
         ]
     return rows
@@ -135,34 +138,49 @@ def set_rows(
 
 def write_tables(
     folder: Path,
-    preset: Preset,
+    preset_name: str,
     sets: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
     out: Path,
-    command: str,
+    *,
+    add: bool,
 ) -> None:
-    """Writes ``out``.csv and .md from the cells that are there."""
-    frame = pd.DataFrame(
-        [row for name in sets for row in set_rows(folder, preset, name, methods, seeds)]
-    )
-    if frame.empty:
+    """Writes ``out``.csv from the cells that are there and ``out``.md from that file.
+
+    Args:
+      folder: of the cells.
+      preset_name, sets, methods, seeds: which cells.
+      out: where to, without an ending.
+      add: keep the other sets of the file that is there.
+    """
+    preset = PRESETS[preset_name]
+    rows = [row for name in sets for row in set_rows(folder, preset, name, methods, seeds)]
+    if not rows:
         print("no cell is there yet")
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(out.with_suffix(".csv"), index=False, float_format="%.5g")
-    every = [job for name in sets for job in jobs(preset, name, methods, seeds, folder)]
-    text = markdown(frame, folder, preset, command, progress(every))
+    frame = write_frame(rows, out.with_suffix(".csv"), "set", SETS, preset_name, add=add)
+    known = methods_of(*BACKBONES)
+    whole = best_rows(frame)
+    made = made_of(
+        "property", whole, "set", known, preset_name, seeds, partial(seeds_of, seeds=seeds)
+    )
+    text = markdown(frame, preset, made)
     out.with_suffix(".md").write_text(text)
     print(text)
 
 
-def markdown(frame: pd.DataFrame, folder: Path, preset: Preset, command: str, progress: str) -> str:
-    """The tables as Markdown; ``progress`` says how many cells are there."""
+def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The main metric on the whole test part at the best epoch: one row a method and set."""
+    main = frame["metric"] == frame["kind"].map(main_metric)
+    return frame[main & (frame["stratum"] == "all") & (frame["epoch"] == "best")]
+
+
+def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
+    """The tables as Markdown, beginning with what they are made of."""
     parts = [
         "# Property prediction\n",
-        f"`{command}`\n",
-        f"{progress} cells are computed. Networks of width {preset.width}, depth {preset.depth}, "
+        f"{made} Networks of width {preset.width}, depth {preset.depth}, "
         f"{preset.train.epochs} epochs of batches of {preset.train.source_examples}, not "
         "pre-trained. Test figures at the epoch with the best validation, mean over seeds; "
         "brackets hold 95 % intervals over molecules and seeds. Splits: MoleculeNet "
@@ -173,12 +191,12 @@ def markdown(frame: pd.DataFrame, folder: Path, preset: Preset, command: str, pr
         ("auroc", "ROC-AUC, % (mean over label columns)", 100),
         ("rmse", "RMSE (smaller is better)", 1),
     ):
-        mine = frame[(frame["metric"] == metric) & (frame["stratum"] == "all")]
+        best = best_rows(frame)
+        mine = best[best["metric"] == metric]
         if len(mine):
             parts += [f"## {title}\n", _wide(mine, factor)]
     for name in dict.fromkeys(frame["set"]):
-        about = json.loads(about_path(folder, name).read_text())
-        parts.append(_set_page(frame[frame["set"] == name], name, about))
+        parts.append(_set_page(frame[frame["set"] == name], name))
     parts.append("## Cost\n")
     trained = frame.dropna(subset=["n_parameters"]).drop_duplicates(["set", "method"])
     parts.append(
@@ -196,9 +214,8 @@ def markdown(frame: pd.DataFrame, folder: Path, preset: Preset, command: str, pr
     return "\n".join(parts)
 
 
-def _wide(frame: pd.DataFrame, factor: float) -> str:
-    """Methods x sets: mean ± standard deviation over seeds, at the best epoch."""
-    best = frame[frame["epoch"] == "best"]
+def _wide(best: pd.DataFrame, factor: float) -> str:
+    """Methods x sets: mean ± standard deviation over seeds."""
     sets, rows = list(dict.fromkeys(best["set"])), []
     for method in dict.fromkeys(best["method"]):
         mine = best[best["method"] == method].set_index("set")
@@ -216,10 +233,11 @@ def _wide(frame: pd.DataFrame, factor: float) -> str:
     return markdown_table(rows)
 
 
-def _set_page(frame: pd.DataFrame, name: str, about: Mapping[str, Any]) -> str:
+def _set_page(frame: pd.DataFrame, name: str) -> str:
     """One set in full: intervals, last epoch, strata, difference to the single head."""
-    metric = main_metric(about["kind"])
-    rows = []
+    about = frame.iloc[0]
+    metric, rows = main_metric(about["kind"]), []
+    strata = [s for s in dict.fromkeys(frame["stratum"]) if s != "all"]
     for method in dict.fromkeys(frame["method"]):
         mine = frame[frame["method"] == method]
 
@@ -233,15 +251,16 @@ def _set_page(frame: pd.DataFrame, name: str, about: Mapping[str, Any]) -> str:
         if metric == "auroc":
             row["average precision"] = value(what="ap")
         row["last epoch"] = "" if method in FLOORS else value(epoch="last")
-        for stratum in (*about["parts"]["test"]["marks"], "new scaffold"):
+        for stratum in strata:
             row[stratum] = value(stratum)
         row["minus single head"] = value(what=f"{metric} - head", sign=True)
         rows.append(row)
-    sizes = ", ".join(f"{part} {n:,}" for part, n in about["sizes"].items())
-    new = int((np.array(about["parts"]["test"]["strata"]) == "new scaffold").sum())
+    sizes = ", ".join(f"{part} {about[part]:,}" for part in ("train", "valid", "test"))
+    new = frame.loc[frame["stratum"] == "new scaffold", "n_examples"].max()
     text = (
         f"{about['split'].replace('_', ' ')} split ({about['fingerprint']}): {sizes}; "
-        f"{about['rejected']} rows rejected; {len(about['targets'])} label column(s); "
-        f"{new:,} test molecules have a scaffold that no training molecule has."
+        f"{about['rejected']} rows rejected; {about['n_labels']} label column(s); "
+        f"{0 if np.isnan(new) else int(new):,} test molecules have a scaffold that no training "
+        "molecule has."
     )
     return f"### {name}\n\n{text}\n\n{markdown_table(rows)}"

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from molrel.config import DataConfig
-from molrel.errors import NotDefined, RunError
+from molrel.errors import InputError, NotDefined, RunError
 
 DIGITS = 5
 
@@ -67,13 +69,6 @@ def count_missing(
 ) -> dict[str, int]:
     """Name of a setting -> number of its cells that are not there yet."""
     return {name: sum(len(job.missing) for job in jobs_of(name)) for name in names}
-
-
-def progress(jobs: Iterable[HasCells]) -> str:
-    """How many cells are there, such as "3 of 5"."""
-    every = list(jobs)
-    total = sum(len(job.paths) for job in every)
-    return f"{total - sum(len(job.missing) for job in every):,} of {total:,}"
 
 
 def compute(name: str, setting: str, job: HasCells, run: Callable[[], None]) -> None:
@@ -137,6 +132,9 @@ def base_parser(description: str, presets: Iterable[str], what: str, out: Path) 
     parser.add_argument("--cells", type=Path, default=Path("runs") / out.name)
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--table-only", action="store_true", help="compute no cell")
+    parser.add_argument(
+        "--add", action="store_true", help=f"keep the other {what}s of the table that is there"
+    )
     parser.add_argument("--worker", nargs=2, help=SUPPRESS)
     return parser
 
@@ -149,6 +147,77 @@ def check_names(
     unknown = sorted(set(given or ()) - set(known))
     if unknown:
         parser.error(f"no {what} is called {unknown[0]!r}; there are: {', '.join(known)}")
+
+
+def write_frame(
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    column: str,
+    order: Sequence[str],
+    preset: str,
+    *,
+    add: bool,
+) -> pd.DataFrame:
+    """Writes rows as CSV and gives what a reader of the file sees.
+
+    Args:
+      rows: of some values of ``column``.
+      path: the file.
+      column, order: names what a row is of, and the order of its values in the file.
+      preset: of all rows.
+      add: keep what the file has of other values of ``column``.
+
+    Raises:
+      InputError: the file that is added to is of another preset.
+    """
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "preset", preset)
+    if add and path.is_file():
+        before = pd.read_csv(path)
+        others = set(before["preset"]) - {preset}
+        if others:
+            raise InputError(
+                f"{path} is of the preset {others.pop()}, these rows are of {preset}: give another "
+                "--out, or leave out --add"
+            )
+        before = before[~before[column].isin(frame[column])]
+        frame = pd.concat([frame, before]) if len(before) else frame
+    position = frame[column].map({name: i for i, name in enumerate(order)})
+    frame = frame.iloc[np.argsort(position, kind="stable")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False, float_format="%.7g")
+    return pd.read_csv(path)
+
+
+def made_of(
+    script: str,
+    whole: pd.DataFrame,
+    column: str,
+    methods: Iterable[str],
+    preset: str,
+    seeds: Sequence[int],
+    seeds_of: Callable[[str], Sequence[int]],
+) -> str:
+    """The command that makes a whole table, and what of it rests on fewer seeds than asked.
+
+    Args:
+      script: name of the benchmark.
+      whole: one row a method and ``column``, with ``n_seeds``.
+      column: "setting" or "set".
+      methods: in the order of the command.
+      preset, seeds: of the command.
+      seeds_of: method -> those of ``seeds`` that it has cells of.
+    """
+    command = ["python", f"benchmarks/{script}.py", "--preset", preset, "--seeds", str(len(seeds))]
+    command += [f"--{column}s", *dict.fromkeys(whole[column]), "--methods"]
+    command += [name for name in methods if name in set(whole["method"])]
+    fewer = [
+        f"{method} in {name} ({n:.0f})"
+        for method, name, n in whole[["method", column, "n_seeds"]].itertuples(index=False)
+        if n < len(seeds_of(method))
+    ]
+    text = f"`{shlex.join(command)}`\n\n{whole['n_seeds'].sum():,.0f} cells."
+    return text + (f" Fewer seeds than {len(seeds)}: {', '.join(fewer)}." if fewer else "")
 
 
 def run_missing(missing: Callable[[], Mapping[str, int]], n_workers: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -180,9 +181,13 @@ def cell(row: Row, *, sign: bool = False) -> str:
     value, low, high = (math.nan if row[k] is None else row[k] for k in ("mean", "low", "high"))
     if math.isnan(value):
         return "undefined"
-    style = "+.3f" if sign else ".3f"
-    interval = "" if math.isnan(low) else f" [{low:{style}}, {high:{style}}]"
-    return f"{value:{style}}{interval}"
+    style = partial(number, sign=sign)
+    return style(value) + ("" if math.isnan(low) else f" [{style(low)}, {style(high)}]")
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Three decimals, or one from 100 on."""
+    return f"{value:{'+' if sign else ''}.{3 if abs(value) < 100 else 1}f}"
 
 
 def _flat(values: Mapping[str, Any], name: str, prefix: str = "") -> list[dict[str, Any]]:

@@ -178,6 +178,8 @@ def fit_classical(
     chosen = np.flatnonzero(~np.isnan(labels))
     if not len(chosen):
         raise InputError(f"the {learner} learner has no labelled example to learn from")
+    tuned, default = TUNED[learner]
+    setting = default if setting is None else setting
     max_examples = max_examples // 3 if learner == "boosting" else max_examples
     if len(chosen) > max_examples:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_examples, replace=False))
@@ -207,13 +209,11 @@ def fit_classical(
         else np.zeros(0)
         for t in targets
     ]
-    rows = [s if s.ndim == 1 else s.sum(axis=1) for s in scores]
-    unscored = sum(int((~np.isfinite(row)).sum()) for row in rows)
-    if unscored:
+    bad = sum(int((~np.isfinite(s)).sum()) for s in scores)
+    if bad:
         raise RunError(
-            f"the {learner} learner has diverged (seed {seed}, {TUNED[learner][0]} "
-            f"{TUNED[learner][1] if setting is None else setting}): {unscored} of "
-            f"{sum(map(len, scores))} examples have a score that is not finite"
+            f"the {learner} learner has diverged (seed {seed}, {tuned} {setting}): "
+            f"{bad} of {sum(s.size for s in scores)} scores are not finite"
         )
     return scores
 
@@ -227,27 +227,26 @@ def _learner(
     learner: Learner,
     kind: str,
     seed: int,
-    setting: float | None,
+    setting: float,
     n_estimators: int,
     examples_per_tree: int,
     n_examples: int,
 ) -> Any:
     """The scikit-learn estimator."""
-    value = TUNED[learner][1] if setting is None else setting
     regression = kind == "regression"
     if learner == "linear":
         linear = (
-            Ridge(alpha=value)
+            Ridge(alpha=setting)
             if regression
-            else LogisticRegression(C=1 / value, max_iter=300, random_state=seed)
+            else LogisticRegression(C=1 / setting, max_iter=300, random_state=seed)
         )
         return make_pipeline(MaxAbsScaler(), linear)
     if learner == "svm":
-        return SVR(C=value)
+        return SVR(C=setting)
     if learner == "boosting":
         boosting = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
         return boosting(
-            learning_rate=value,
+            learning_rate=setting,
             max_iter=n_estimators,
             max_features=0.3,
             # A class of few examples has second derivatives near 0: without a penalty the values
@@ -259,7 +258,7 @@ def _learner(
     settings: dict[str, Any] = {
         "n_estimators": n_estimators,
         "max_samples": min(examples_per_tree, n_examples),
-        "min_samples_leaf": int(value),
+        "min_samples_leaf": int(setting),
         "n_jobs": 2,
         "random_state": seed,
     }
