@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
-from molrel.nn.interaction import InteractionNetwork
+from molrel.nn.interaction import Gather, InteractionNetwork
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,15 @@ class CIGINConfig(SourceOnlyConfig):
     """Message-passing layers."""
     dropout: float = 0.0
     """On the pair features."""
+    gather: Gather = "sum"
+    """What an atom takes of the partner's atoms: their sum, as published, grows with the
+    partner; their mean shows no size, and tells how much of a figure is size."""
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
     ) -> Method:
         """See ``MethodConfig``."""
-        network = InteractionNetwork(self.width, self.depth, n_outputs, symmetric, self.dropout)
+        network = InteractionNetwork(
+            self.width, self.depth, n_outputs, symmetric, self.dropout, self.gather
+        )
         return source_only_method(network, kind)

@@ -26,6 +26,8 @@ What differs from the published networks, in all three:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -39,6 +41,7 @@ from molrel.nn.graph import Molecules, dense_atoms
 from molrel.nn.relation import MLP, PairFeatures, side_tokens
 
 Sides = tuple[Int[Array, "p s"], ...]
+Gather = Literal["sum", "mean"]
 
 # The released gates draw their noise from here: log(u / (1 - u)) stays within +-9.2.
 SMALLEST_NOISE = 1e-4
@@ -55,12 +58,15 @@ def interaction_map(a: Float[Array, "p t d"], b: Float[Array, "p k d"]) -> Float
 
 
 def interact(
-    a: Float[Array, "p t d"], b: Float[Array, "p k d"]
+    a: Float[Array, "p t d"],
+    b: Float[Array, "p k d"],
+    count_a: Float[Array, "p 1 1"] | float = 1.0,
+    count_b: Float[Array, "p 1 1"] | float = 1.0,
 ) -> tuple[Float[Array, "p t d2"], Float[Array, "p k d2"]]:
-    """([H_a | I H_b], [H_b | I^T H_a]); rows of padding are 0 and stay 0."""
+    """([H_a | I H_b / count_b], [H_b | I^T H_a / count_a]); rows of padding are 0 and stay 0."""
     similarity = interaction_map(a, b)
-    a_given_b = jnp.einsum("ptk,pkd->ptd", similarity, b)
-    b_given_a = jnp.einsum("ptk,ptd->pkd", similarity, a)
+    a_given_b = jnp.einsum("ptk,pkd->ptd", similarity, b) / count_b
+    b_given_a = jnp.einsum("ptk,ptd->pkd", similarity, a) / count_a
     return jnp.concatenate([a, a_given_b], -1), jnp.concatenate([b, b_given_a], -1)
 
 
@@ -120,6 +126,8 @@ class InteractionNetwork(nn.Module):
       n_outputs: logits of an example.
       symmetric: whether f(a, b) = f(b, a).
       dropout: on the pair features.
+      gather: what an atom takes of the partner's atoms by similarity: their "sum", as
+        published, or their "mean", which does not grow with the partner.
     """
 
     width: int
@@ -127,6 +135,7 @@ class InteractionNetwork(nn.Module):
     n_outputs: int = 1
     symmetric: bool = True
     dropout: float = 0.0
+    gather: Gather = "sum"
 
     def setup(self):
         self.atoms = GINE(self.width, self.depth)
@@ -147,7 +156,12 @@ class InteractionNetwork(nn.Module):
         """(H', mask) of both sides, each having seen the other."""
         whole = unit_rows(e.z)
         (a, mask_a), (b, mask_b) = (side_tokens(e.atoms, e.mask, whole, s) for s in sides[:2])
-        a, b = interact(jnp.where(mask_a[..., None], a, 0), jnp.where(mask_b[..., None], b, 0))
+        counts = (1.0, 1.0)
+        if self.gather == "mean":
+            sizes = (mask.sum(axis=1)[:, None, None] for mask in (mask_a, mask_b))
+            counts = [jnp.maximum(size, 1).astype(a.dtype) for size in sizes]
+        a, b = (jnp.where(m[..., None], x, 0) for x, m in ((a, mask_a), (b, mask_b)))
+        a, b = interact(a, b, *counts)
         return (a, mask_a), (b, mask_b)
 
     def score(

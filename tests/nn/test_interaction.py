@@ -11,6 +11,7 @@ from molecules import SMILES, make_batch, make_table
 from molrel.nn.interaction import (
     BottleneckNetwork,
     CausalNetwork,
+    EncodedAtoms,
     GatedNetwork,
     InteractionNetwork,
     Set2Set,
@@ -136,6 +137,25 @@ def test_interaction_map_is_the_dense_product_of_real_atoms():
             seen_b[p, :m], np.hstack([b[p, :m], expected.T @ a[p, :n]]), atol=1e-5
         )
         assert not np.asarray(seen_a[p, n:]).any() and not np.asarray(seen_b[p, m:]).any()
+
+
+def test_the_mean_of_the_partner_does_not_grow_with_it():
+    """A partner of the same atom twice says what the atom says once; by the sum, twice as much."""
+    atom, one, two = jnp.array([[[0.6, 0.8]]]), jnp.ones((1, 1), bool), jnp.ones((1, 2), bool)
+    apart = jnp.repeat(atom, 2, axis=1)
+    for gather, factor in (("sum", 2), ("mean", 1)):
+        network = InteractionNetwork(2, 1, gather=gather)
+
+        def seen(b, mask, network=network):
+            # The atoms of both sides are given, without an encoder before them.
+            atoms = jnp.concatenate([jnp.pad(atom, ((0, 0), (0, 1), (0, 0))), b])
+            masks = jnp.concatenate([jnp.pad(one, ((0, 0), (0, 1))), mask])
+            encoded = EncodedAtoms(atoms[:, 0], atoms, masks)
+            sides = jnp.array([[0]]), jnp.array([[1]])
+            return network.apply({}, encoded, sides, method="tokens")[0][0][0, 0, 2:]
+
+        alone = seen(jnp.pad(atom, ((0, 0), (0, 1), (0, 0))), jnp.pad(one, ((0, 0), (0, 1))))
+        np.testing.assert_allclose(seen(apart, two), factor * alone, rtol=1e-5)
 
 
 def test_unit_rows_have_length_one_and_a_gradient_at_zero():
