@@ -3,7 +3,6 @@
 
 import subprocess
 import sys
-import time
 from functools import cache
 
 import numpy as np
@@ -116,14 +115,11 @@ def test_unknown_domains_and_packages():
         package_folder("no_such_package")
 
 
-def test_data_packages_are_read_without_being_imported_and_quickly():
+def test_data_packages_are_read_without_being_imported():
+    """Importing ``thermo`` takes many seconds."""
     code = (
-        "import sys, time; from molrel.data import catalog; start = time.perf_counter();"
-        "catalog.load('mixtures/hydrocarbons');"
-        "print(time.perf_counter() - start, 'thermo' in sys.modules, 'chemicals' in sys.modules)"
+        "import sys; from molrel.data import catalog; catalog.load('mixtures/hydrocarbons');"
+        "print('thermo' in sys.modules, 'chemicals' in sys.modules)"
     )
-    start = time.perf_counter()
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, *imported = out.stdout.split()
-    assert imported == ["False", "False"]
-    assert float(seconds) < 5 and time.perf_counter() - start < 60
+    assert out.stdout.split() == ["False", "False"]
