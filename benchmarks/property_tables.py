@@ -187,11 +187,11 @@ def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
         "deterministic scaffold, 8:1:1, with chirality; MoleculeACE its own. Figures published "
         "for other splits, sizes or pre-trained networks are not comparable.\n",
     ]
+    best = best_rows(frame)
     for metric, title, factor in (
         ("auroc", "ROC-AUC, % (mean over label columns)", 100),
         ("rmse", "RMSE (smaller is better)", 1),
     ):
-        best = best_rows(frame)
         mine = best[best["metric"] == metric]
         if len(mine):
             parts += [f"## {title}\n", _wide(mine, factor)]

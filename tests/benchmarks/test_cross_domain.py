@@ -198,7 +198,7 @@ def test_script_computes_resumes_and_writes_tables(tmp_path):
     floor = table[(table["method"] == methods[0]) & (table["metric"] == "auroc")]
     assert floor[floor["stratum"] == "all"]["mean"].eq(0.5).all()
     page = (tmp_path / "t.md").read_text()
-    assert "2 cells" in page and "mixtures/hydrocarbons -> mixtures/heteroatoms" in page
+    assert "\n2 cells. " in page and "mixtures/hydrocarbons -> mixtures/heteroatoms" in page
 
 
 def test_a_table_takes_in_settings_that_were_computed_elsewhere(tmp_path):
@@ -224,7 +224,7 @@ def test_the_whole_smoke_preset(tmp_path):
     assert set(table["setting"]) == set(smoke.settings or ())
     assert set(table["method"]) == set(smoke.methods or ())
     page = (tmp_path / "t.md").read_text()
-    assert "14 cells" in page and "Fewer seeds" not in page
+    assert "\n14 cells. " in page and "Fewer seeds" not in page
     assert "## Cost" in page and (tmp_path / "t.png").is_file()
 
 

@@ -79,7 +79,7 @@ def test_script_computes_resumes_and_writes_the_table(tmp_path):
     assert np.isfinite(table.loc[("GIN", "all", "last", "rmse"), "sd"])
     assert ("GIN", "new scaffold", "best", "rmse") in table.index
     page = (tmp_path / "t.md").read_text()
-    assert "4 cells" in page and "published split (" in page and "## Cost" in page
+    assert "\n4 cells. " in page and "published split (" in page and "## Cost" in page
 
 
 def test_unknown_names_are_refused():

@@ -141,21 +141,17 @@ def test_interaction_map_is_the_dense_product_of_real_atoms():
 
 def test_the_mean_of_the_partner_does_not_grow_with_it():
     """A partner of the same atom twice says what the atom says once; by the sum, twice as much."""
-    atom, one, two = jnp.array([[[0.6, 0.8]]]), jnp.ones((1, 1), bool), jnp.ones((1, 2), bool)
-    apart = jnp.repeat(atom, 2, axis=1)
+    atoms = jnp.broadcast_to(jnp.array([0.6, 0.8]), (2, 2, 2))
     for gather, factor in (("sum", 2), ("mean", 1)):
         network = InteractionNetwork(2, 1, gather=gather)
 
-        def seen(b, mask, network=network):
+        def seen(partner, network=network):
             # The atoms of both sides are given, without an encoder before them.
-            atoms = jnp.concatenate([jnp.pad(atom, ((0, 0), (0, 1), (0, 0))), b])
-            masks = jnp.concatenate([jnp.pad(one, ((0, 0), (0, 1))), mask])
-            encoded = EncodedAtoms(atoms[:, 0], atoms, masks)
+            encoded = EncodedAtoms(atoms[:, 0], atoms, jnp.array([[True, False], partner]))
             sides = jnp.array([[0]]), jnp.array([[1]])
             return network.apply({}, encoded, sides, method="tokens")[0][0][0, 0, 2:]
 
-        alone = seen(jnp.pad(atom, ((0, 0), (0, 1), (0, 0))), jnp.pad(one, ((0, 0), (0, 1))))
-        np.testing.assert_allclose(seen(apart, two), factor * alone, rtol=1e-5)
+        np.testing.assert_allclose(seen([True, True]), factor * seen([True, False]), rtol=1e-5)
 
 
 def test_unit_rows_have_length_one_and_a_gradient_at_zero():
