@@ -5,10 +5,10 @@
     python benchmarks/cross_domain.py --preset cpu --settings mixtures --methods DANN DisTrans
 
 Runs the cells (setting x method x seed) that are missing, keeps each as JSON, and writes
-``benchmarks/results/cross_domain.{csv,md,png}``. It can be stopped at any point and started
-again: finished cells are not computed twice. ``--table-only`` writes the table of what is there;
-``--add`` keeps the settings of the table at ``--out`` that are not named, so that several machines
-can share the work.
+``benchmarks/results/cross_domain.{csv,md,png}`` (``cross_domain_PRESET`` but for ``cpu``). It can
+be stopped at any point and started again: finished cells are not computed twice. ``--table-only``
+writes the table of what is there; ``--add`` keeps the settings of the table at ``--out`` that are
+not named, so that several machines can share the work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ enable_compilation_cache()
 from cells import jobs, work  # noqa: E402
 from cross_settings import PRESETS, SETTINGS, entrants  # noqa: E402
 from cross_tables import write_tables  # noqa: E402
-from store import base_parser, check_names, count_missing, run_missing, stay_on  # noqa: E402
+from store import base_parser, check_names, count_missing, place, run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     args.settings = args.settings or list(preset.settings or SETTINGS)
     args.methods = args.methods or list(preset.methods or methods)
     args.seeds = list(range(args.seeds or preset.seeds))
-    args.cells = args.cells / args.preset
+    place(args, out)
     return args
 
 

@@ -6,7 +6,8 @@
     python benchmarks/property.py --preset cpu --sets bace --methods GIN "GIN, TopExpert"
 
 Runs the cells (set x method x seed) that are missing, keeps each as JSON, and writes
-``benchmarks/results/property.{csv,md}``. It can be stopped at any point and started again.
+``benchmarks/results/property.{csv,md}`` (``property_PRESET`` but for ``cpu``). It can be stopped
+at any point and started again.
 ``--table-only`` writes the table of what is there; ``--add`` keeps the sets of the table at
 ``--out`` that are not named.
 """
@@ -24,7 +25,7 @@ enable_compilation_cache()
 from property_cells import jobs, work  # noqa: E402
 from property_settings import BACKBONES, PRESETS, SETS, methods_of  # noqa: E402
 from property_tables import write_tables  # noqa: E402
-from store import base_parser, check_names, count_missing, run_missing, stay_on  # noqa: E402
+from store import base_parser, check_names, count_missing, place, run_missing, stay_on  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -40,7 +41,7 @@ def arguments() -> argparse.Namespace:
     args.sets = args.sets or list(preset.sets)
     args.methods = args.methods or list(preset.methods)
     args.seeds = list(range(args.seeds or preset.seeds))
-    args.cells = args.cells / args.preset
+    place(args, out)
     return args
 
 

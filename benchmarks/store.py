@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
-from argparse import SUPPRESS, ArgumentParser
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -130,13 +130,24 @@ def base_parser(description: str, presets: Iterable[str], what: str, out: Path) 
     parser.add_argument("--seeds", type=int, help="how many; the preset's by default")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 is one a CPU core")
     parser.add_argument("--cells", type=Path, default=Path("runs") / out.name)
-    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--out", type=Path, help="tables, without suffix")
     parser.add_argument("--table-only", action="store_true", help="compute no cell")
     parser.add_argument(
         "--add", action="store_true", help=f"keep the other {what}s of the table that is there"
     )
     parser.add_argument("--worker", nargs=2, help=SUPPRESS)
     return parser
+
+
+def place(args: Namespace, out: Path) -> None:
+    """Completes ``args`` by where cells and tables of its preset are.
+
+    The table of CPU size is ``out`` itself; those of other presets have names of their own, so
+    that trying the script does not replace it.
+    """
+    args.cells = args.cells / args.preset
+    usual = out if args.preset == "cpu" else out.with_name(f"{out.name}_{args.preset}")
+    args.out = args.out or usual
 
 
 def check_names(

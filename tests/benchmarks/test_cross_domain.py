@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,6 +216,16 @@ def test_a_table_takes_in_settings_that_were_computed_elsewhere(tmp_path):
     with pytest.raises(InputError, match=r"t\.csv is of the preset cpu"):
         write([("a", 1.0)], preset="smoke")
     assert len(write([("a", 1.0)], preset="smoke", add=False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "table"),
+    [("cpu", None, "results/t"), ("smoke", None, "results/t_smoke"), ("smoke", "mine", "mine")],
+)
+def test_only_the_preset_of_the_kept_table_replaces_it(preset, given, table):
+    args = Namespace(preset=preset, cells=Path("runs/t"), out=given and Path(given))
+    store.place(args, Path("results/t"))
+    assert (args.out, args.cells) == (Path(table), Path("runs/t") / preset)
 
 
 @pytest.mark.slow
