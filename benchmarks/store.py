@@ -240,9 +240,8 @@ def run_missing(missing: Callable[[], Mapping[str, int]], n_workers: int) -> lis
       missing: gives setting -> number of cells that are not there yet.
       n_workers: processes at once; 0 is one a CPU core.
     """
-    cores, cpu = sorted(os.sched_getaffinity(0)), on_cpu()
-    n_workers = n_workers or (len(cores) if cpu else 1)
-    pinned = cpu and n_workers > 1
+    cores, pinned = sorted(os.sched_getaffinity(0)), n_workers != 1 and on_cpu()
+    n_workers = n_workers or (len(cores) if pinned else 1)
     started, before = time.perf_counter(), missing()
     todo = sum(before.values())
     print(f"{todo} cells to compute in {sum(n > 0 for n in before.values())} settings", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
@@ -81,6 +82,19 @@ def parse(smiles: str, max_atoms: int = 100) -> Parsed:
             n_atoms=molecule.GetNumAtoms(),
             flags=find_flags(molecule),
         )
+
+
+@lru_cache(maxsize=2**17)
+def canonical_smiles(smiles: str, max_atoms: int = 100) -> str:
+    """``parse(smiles, max_atoms).smiles`` in half the time, and remembered.
+
+    Two domains of one file, and source and target, have molecules in common.
+
+    Raises:
+      MoleculeError: as ``parse``.
+    """
+    with rdBase.BlockLogs():
+        return canonicalise(smiles, max_atoms)[1]
 
 
 def canonicalise(smiles: str, max_atoms: int = 100) -> tuple[Chem.Mol, str]:

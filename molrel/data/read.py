@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from molrel.chem.smiles import MoleculeError, parse
+from molrel.chem.smiles import MoleculeError, canonical_smiles
 from molrel.data.types import Bag, Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
 
@@ -245,7 +245,7 @@ def parse_cells(cells: np.ndarray, max_atoms: int = 100) -> ParsedColumn:
         try:
             if not text:
                 raise MoleculeError("the cell is empty")
-            of_text[i] = known.setdefault(parse(text, max_atoms).smiles, len(known))
+            of_text[i] = known.setdefault(canonical_smiles(text, max_atoms), len(known))
         except MoleculeError as error:
             reasons[text] = str(error)
     return ParsedColumn(tuple(known), of_text[codes].reshape(cells.shape), reasons)

@@ -25,7 +25,7 @@ PRESET = replace(
     train=TrainConfig(steps=3, evaluate_every=3, valid_examples=100),
     evaluated=200,
 )
-SETTING = replace(cross_settings.SETTINGS["opioid_mu_delta"], source_examples=16, target_examples=8)
+SETTING = replace(cross_settings.SETTINGS["mixtures"], source_examples=16, target_examples=8)
 NETWORKS = cross_settings.entrants(8, 1)
 
 
@@ -189,9 +189,10 @@ def script(tmp_path, *arguments):
 
 def test_script_computes_resumes_and_writes_tables(tmp_path):
     methods = ["floor: prevalence", "Morgan + linear"]
+    setting, folder = cross_settings.SETTINGS["mixtures"], tmp_path / "cells" / "smoke"
+    cells.work("smoke", setting, methods[:1], [0], folder)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*-0-*.json")}
     arguments = ["--settings", "mixtures", "--seeds", "1", "--workers", "1", "--methods"]
-    assert "1 cells to compute" in script(tmp_path, *arguments, methods[0])
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").rglob("*-0-*.json")}
     assert "1 cells to compute" in script(tmp_path, *arguments, *methods)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and len(before) == 1
     table = pd.read_csv(tmp_path / "t.csv")

@@ -60,17 +60,14 @@ def test_keys_differ_where_figures_do():
 
 
 def test_script_computes_resumes_and_writes_the_table(tmp_path):
+    folder = tmp_path / "cells" / "smoke"
+    property_cells.work(PRESET, SET, ["floor: mean label"], [0, 1], folder)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("floor*-0-*.json")}
     command = [sys.executable, str(SCRIPT), "--preset", "smoke", "--workers", "1", "--seeds", "2"]
     command += ["--cells", str(tmp_path / "cells"), "--out", str(tmp_path / "t"), "--methods"]
-
-    def run(*methods):
-        return subprocess.run(
-            [*command, *methods], capture_output=True, text=True, check=True
-        ).stdout
-
-    assert "1 cells to compute" in run("floor: mean label")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").rglob("floor*-0-*.json")}
-    assert "3 cells to compute" in run("floor: mean label", "ECFP + SVM", "GIN")
+    command += ["floor: mean label", "ECFP + SVM", "GIN"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "3 cells to compute" in done.stdout
     assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and len(before) == 1
     table = pd.read_csv(tmp_path / "t.csv").set_index(["method", "stratum", "epoch", "metric"])
     means = table["mean"]

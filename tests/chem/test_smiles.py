@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from molrel.chem.smiles import MoleculeError, Parsed, parse
+from molrel.chem.smiles import MoleculeError, Parsed, canonical_smiles, parse
 
 
 def test_spellings_of_one_molecule_agree():
@@ -97,6 +97,8 @@ def test_rdkit_prints_nothing(capfd):
     for bad in ("C1CC", "c1cccc1", "C(C)(C)(C)(C)C"):
         with pytest.raises(MoleculeError):
             parse(bad)
+        with pytest.raises(MoleculeError):
+            canonical_smiles(bad)
     parse("*C")
     assert capfd.readouterr() == ("", "")
 
@@ -151,6 +153,8 @@ def test_any_text_is_parsed_to_a_fixed_point_or_refused(text):
         parsed = parse(text)
     except MoleculeError as error:
         assert error.reason
+        with pytest.raises(MoleculeError):
+            canonical_smiles(text)
         return
-    assert parse(parsed.smiles) == parsed
+    assert parse(parsed.smiles) == parsed and canonical_smiles(text) == parsed.smiles
     assert 1 <= parsed.n_atoms <= 100

@@ -48,10 +48,14 @@ def test_the_division_is_always_the_same(dataset):
 
 
 @pytest.mark.staged
-def test_zhangddi_clusters_and_ddibench():
+def test_zhangddi_clusters():
     a, b = load("zhangddi_clusters/a"), load("zhangddi_clusters/b")
     assert (len(a.molecules), len(b.molecules)) == (350, 196)
     assert (len(a.examples), len(b.examples)) == (350 * 349 // 2, 196 * 195 // 2)
+
+
+@pytest.mark.staged
+def test_ddibench():
     train, test = load("ddibench/train"), load("ddibench/test")
     assert train.task.kind == "multiclass" and train.task.n_outputs == 86
     assert (len(train.examples), len(test.examples)) == (115_135, 37_796)

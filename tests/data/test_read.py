@@ -181,8 +181,8 @@ def test_each_text_is_parsed_once(tmp_path, monkeypatch):
     import molrel.data.read as module
 
     calls = []
-    real = module.parse
-    monkeypatch.setattr(module, "parse", lambda s, n: calls.append(s) or real(s, n))
+    real = module.canonical_smiles
+    monkeypatch.setattr(module, "canonical_smiles", lambda s, n: calls.append(s) or real(s, n))
     read(tmp_path, "a,b,y\n" + "C,CC,1\nCC,C,0\nx,C,0\nx,C,1\n" * 50)
     assert sorted(calls) == ["C", "CC", "x"]
 
