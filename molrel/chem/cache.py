@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import rdkit
-from rdkit import rdBase
 from tqdm import tqdm
 
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, featurise
-from molrel.chem.smiles import MoleculeError, canonicalise
+from molrel.chem.smiles import MoleculeError, canonical_smiles
 from molrel.errors import RunError
 
 FEATURISER_VERSION = 1
@@ -154,9 +153,8 @@ def featurise_all(
     known: dict[str, MoleculeFeatures] = {}
     canonical = {text: text for text in dict.fromkeys(smiles)}
     unseen = [t for t in canonical if not _recall(t, folder, config, known)]
-    with rdBase.BlockLogs():
-        for text in unseen:
-            canonical[text] = _canonical(text, config.max_atoms)
+    for text in unseen:
+        canonical[text] = _canonical(text, config.max_atoms)
     missing = [
         c
         for c in dict.fromkeys(canonical[t] for t in unseen)
@@ -184,7 +182,7 @@ def _recall(
 
 def _canonical(smiles: str, max_atoms: int) -> str:
     try:
-        return canonicalise(smiles, max_atoms)[1]
+        return canonical_smiles(smiles, max_atoms)
     except MoleculeError as error:
         raise MoleculeError(error.reason, str(smiles)) from error
 
