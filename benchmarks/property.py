@@ -2,6 +2,7 @@
 
     python benchmarks/property.py --preset smoke     # minutes, built-in data
     python benchmarks/property.py --preset cpu       # five MoleculeNet sets at CPU size, hours
+    python benchmarks/property.py --preset floors    # no network: activity cliffs
     python benchmarks/property.py --preset paper     # full size, for an accelerator
     python benchmarks/property.py --preset cpu --sets bace --methods GIN "GIN, TopExpert"
 

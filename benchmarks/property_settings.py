@@ -14,9 +14,10 @@ from molrel.nn.hu import Convolution
 from molrel.train.settings import OptimiserConfig, TrainConfig
 
 CLASSIFICATION = ("bbbp", "bace", "clintox", "sider", "tox21")
+ACTIVITY_CLIFFS = tuple(f"moleculeace/{name}" for name in MOLECULEACE_TARGETS)
 SETS = (
     *MOLECULENET,
-    *(f"moleculeace/{name}" for name in MOLECULEACE_TARGETS),
+    *ACTIVITY_CLIFFS,
     *(f"opioid_affinity/{name}" for name in ("mu", "delta", "kappa")),
 )
 BACKBONES: dict[str, Convolution] = {"GIN": "gin", "GCN": "gcn", "GAT": "gat", "SAGE": "sage"}
@@ -32,8 +33,8 @@ class Preset:
     Attributes:
       sets, methods: what is run by default.
       seeds: how many.
-      width, depth: of the networks.
-      train: epochs and batch.
+      width, depth: of the networks; the published ones by default.
+      train: epochs and batch, likewise.
       learning_rate: of Adam, for all networks but TopExpert as released, which has
         ``released_rate``.
       replicates: of the bootstrap.
@@ -42,9 +43,9 @@ class Preset:
     sets: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: int
-    width: int
-    depth: int
-    train: TrainConfig
+    width: int = 300
+    depth: int = 5
+    train: TrainConfig = TrainConfig(epochs=100, source_examples=512, evaluate_every=1)
     learning_rate: float = 1e-3
     released_rate: float = 1e-3
     replicates: int = 500
@@ -71,18 +72,10 @@ PRESETS: dict[str, Preset] = {
         methods=methods_of("GIN", "GCN"),
         seeds=10,
         width=64,
-        depth=5,
         train=TrainConfig(epochs=30, source_examples=64, evaluate_every=1),
     ),
-    "paper": Preset(
-        sets=SETS,
-        methods=methods_of(*BACKBONES),
-        seeds=10,
-        width=300,
-        depth=5,
-        train=TrainConfig(epochs=100, source_examples=512, evaluate_every=1),
-        released_rate=1e-4,
-    ),
+    "floors": Preset(sets=ACTIVITY_CLIFFS, methods=FLOORS, seeds=3),
+    "paper": Preset(sets=SETS, methods=methods_of(*BACKBONES), seeds=10, released_rate=1e-4),
 }
 
 

@@ -178,27 +178,32 @@ def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
     """The tables as Markdown, beginning with what they are made of."""
+    trained = frame.dropna(subset=["n_parameters"]).drop_duplicates(["set", "method"])
+    networks = (
+        f"Networks of width {preset.width}, depth {preset.depth}, "
+        f"{preset.train.epochs} epochs of batches of {preset.train.source_examples}, not "
+        "pre-trained, at the epoch with the best validation. "
+    )
     parts = [
         "# Property prediction\n",
-        f"{made} Networks of width {preset.width}, depth {preset.depth}, "
-        f"{preset.train.epochs} epochs of batches of {preset.train.source_examples}, not "
-        "pre-trained. Test figures at the epoch with the best validation, mean over seeds; "
+        f"{made} {networks if len(trained) else ''}Test figures, mean over seeds; "
         "brackets hold 95 % intervals over molecules and seeds. Splits: MoleculeNet "
         "deterministic scaffold, 8:1:1, with chirality; MoleculeACE its own. Figures published "
         "for other splits, sizes or pre-trained networks are not comparable.\n",
     ]
-    best = best_rows(frame)
-    for metric, title, factor in (
-        ("auroc", "ROC-AUC, % (mean over label columns)", 100),
-        ("rmse", "RMSE (smaller is better)", 1),
+    best = frame[frame["epoch"] == "best"]
+    for metric, stratum, title, factor in (
+        ("auroc", "all", "ROC-AUC, % (mean over label columns)", 100),
+        ("rmse", "all", "RMSE (smaller is better)", 1),
+        ("rmse", "cliff", "RMSE on molecules with an activity cliff", 1),
     ):
-        mine = best[best["metric"] == metric]
+        mine = best[(best["metric"] == metric) & (best["stratum"] == stratum)]
+        mine = mine[mine["kind"].map(main_metric) == metric]
         if len(mine):
-            parts += [f"## {title}\n", _wide(mine, factor)]
+            parts += [f"## {title}\n", wide(mine, factor)]
     for name in dict.fromkeys(frame["set"]):
         parts.append(_set_page(frame[frame["set"] == name], name))
     parts.append("## Cost\n")
-    trained = frame.dropna(subset=["n_parameters"]).drop_duplicates(["set", "method"])
     parts.append(
         markdown_table(
             {
@@ -214,23 +219,29 @@ def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
     return "\n".join(parts)
 
 
-def _wide(best: pd.DataFrame, factor: float) -> str:
-    """Methods x sets: mean ± standard deviation over seeds."""
-    sets, rows = list(dict.fromkeys(best["set"])), []
-    for method in dict.fromkeys(best["method"]):
-        mine = best[best["method"] == method].set_index("set")
-        row = {"method": method}
-        for name in sets:
-            if name in mine.index:
-                mean, sd = factor * mine.loc[name, "mean"], factor * mine.loc[name, "sd"]
-                digits = 1 if factor > 1 else 3
-                row[name] = f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
-            else:
-                row[name] = ""
-        if set(sets) <= set(mine.index):
-            row["mean"] = f"{factor * mine.loc[sets, 'mean'].mean():.{1 if factor > 1 else 3}f}"
-        rows.append(row)
-    return markdown_table(rows)
+def wide(best: pd.DataFrame, factor: float) -> str:
+    """Mean ± standard deviation over seeds: methods x sets, turned where sets are more.
+
+    The mean is over the sets, for methods that have all of them.
+    """
+    sets, methods = (list(dict.fromkeys(best[column])) for column in ("set", "method"))
+    columns = best[["set", "method", "mean", "sd"]].itertuples(index=False, name=None)
+    values = {(name, method): figures for name, method, *figures in columns}
+
+    def text(value: float) -> str:
+        return "" if math.isnan(value) else f"{factor * value:.{1 if factor > 1 else 3}f}"
+
+    def entry(name: str, method: str) -> str:
+        if name == "mean":
+            every = [values.get((s, method), (math.nan,))[0] for s in sets]
+            return text(sum(every) / len(every))
+        mean, spread = map(text, values.get((name, method), (math.nan, math.nan)))
+        return mean + (f" ± {spread}" if spread else "")
+
+    shown = [*sets, "mean"]
+    if len(sets) > len(methods):
+        return markdown_table({"set": s, **{m: entry(s, m) for m in methods}} for s in shown)
+    return markdown_table({"method": m, **{s: entry(s, m) for s in shown}} for m in methods)
 
 
 def _set_page(frame: pd.DataFrame, name: str) -> str:

@@ -79,6 +79,20 @@ def test_script_computes_resumes_and_writes_the_table(tmp_path):
     assert "\n4 cells. " in page and "published split (" in page and "## Cost" in page
 
 
+def test_more_sets_than_methods_turn_the_table():
+    def row(name, method, mean, sd=0.04):
+        return {"set": name, "method": method, "mean": mean, "sd": sd}
+
+    rows = [row("b", "GIN", 0.5), row("b", "SVM", 0.25, np.nan), row("a", "GIN", 0.75)]
+    lines = property_tables.wide(pd.DataFrame(rows), 100).splitlines()
+    assert lines[0] == "| method | b | a | mean |"
+    assert lines[2:] == ["| GIN | 50.0 ± 4.0 | 75.0 ± 4.0 | 62.5 |", "| SVM | 25.0 |  |  |"]
+    lines = property_tables.wide(pd.DataFrame([*rows, row("c", "GIN", 1.0)]), 1).splitlines()
+    assert lines[0] == "| set | GIN | SVM |"
+    assert lines[2] == "| b | 0.500 ± 0.040 | 0.250 |"
+    assert lines[-1] == "| mean | 0.750 |  |"
+
+
 def test_unknown_names_are_refused():
     refused = subprocess.run(
         [sys.executable, str(SCRIPT), "--sets", "nowhere"], capture_output=True, text=True
