@@ -191,16 +191,22 @@ def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
         "deterministic scaffold, 8:1:1, with chirality; MoleculeACE its own. Figures published "
         "for other splits, sizes or pre-trained networks are not comparable.\n",
     ]
-    best = frame[frame["epoch"] == "best"]
-    for metric, stratum, title, factor in (
-        ("auroc", "all", "ROC-AUC, % (mean over label columns)", 100),
-        ("rmse", "all", "RMSE (smaller is better)", 1),
-        ("rmse", "cliff", "RMSE on molecules with an activity cliff", 1),
+    main = frame[frame["kind"].map(main_metric) == frame["metric"]]
+    for stratum, epoch, title in (
+        ("all", "best", ""),
+        ("all", "last", ", last epoch"),
+        ("new scaffold", "best", ", scaffolds that no training molecule has"),
+        ("cliff", "best", ", molecules with an activity cliff"),
     ):
-        mine = best[(best["metric"] == metric) & (best["stratum"] == stratum)]
-        mine = mine[mine["kind"].map(main_metric) == metric]
-        if len(mine):
-            parts += [f"## {title}\n", wide(mine, factor)]
+        mine = main[(main["stratum"] == stratum) & (main["epoch"] == epoch)]
+        if epoch == "last":
+            mine = mine[mine["n_parameters"].notna()]
+        for metric, name, factor in (
+            ("auroc", "ROC-AUC, % (mean over label columns)", 100),
+            ("rmse", "RMSE (smaller is better)", 1),
+        ):
+            if (mine["metric"] == metric).any():
+                parts += [f"## {name}{title}\n", wide(mine[mine["metric"] == metric], factor)]
     for name in dict.fromkeys(frame["set"]):
         parts.append(_set_page(frame[frame["set"] == name], name))
     parts.append("## Cost\n")
