@@ -209,7 +209,7 @@ def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
                 parts += [f"## {name}{title}\n", wide(mine[mine["metric"] == metric], factor)]
     for name in dict.fromkeys(frame["set"]):
         parts.append(_set_page(frame[frame["set"] == name], name))
-    parts.append("## Cost\n")
+    parts.append("## Cost\n\nCells are computed side by side, so their times say little.\n")
     parts.append(
         markdown_table(
             {
