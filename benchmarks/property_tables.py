@@ -161,7 +161,7 @@ def write_tables(
         return
     frame = write_frame(rows, out.with_suffix(".csv"), "set", SETS, preset_name, add=add)
     known = methods_of(*BACKBONES)
-    whole = best_rows(frame)
+    whole = main_rows(frame)
     made = made_of(
         "property", whole, "set", known, preset_name, seeds, partial(seeds_of, seeds=seeds)
     )
@@ -170,10 +170,10 @@ def write_tables(
     print(text)
 
 
-def best_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """The main metric on the whole test part at the best epoch: one row a method and set."""
+def main_rows(frame: pd.DataFrame, stratum: str = "all", epoch: str = "best") -> pd.DataFrame:
+    """The main metric on a part of the test set: one row a method and set."""
     main = frame["metric"] == frame["kind"].map(main_metric)
-    return frame[main & (frame["stratum"] == "all") & (frame["epoch"] == "best")]
+    return frame[main & (frame["stratum"] == stratum) & (frame["epoch"] == epoch)]
 
 
 def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
@@ -191,14 +191,13 @@ def markdown(frame: pd.DataFrame, preset: Preset, made: str) -> str:
         "deterministic scaffold, 8:1:1, with chirality; MoleculeACE its own. Figures published "
         "for other splits, sizes or pre-trained networks are not comparable.\n",
     ]
-    main = frame[frame["kind"].map(main_metric) == frame["metric"]]
     for stratum, epoch, title in (
         ("all", "best", ""),
         ("all", "last", ", last epoch"),
         ("new scaffold", "best", ", scaffolds that no training molecule has"),
         ("cliff", "best", ", molecules with an activity cliff"),
     ):
-        mine = main[(main["stratum"] == stratum) & (main["epoch"] == epoch)]
+        mine = main_rows(frame, stratum, epoch)
         if epoch == "last":
             mine = mine[mine["n_parameters"].notna()]
         for metric, name, factor in (
