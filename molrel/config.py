@@ -181,12 +181,20 @@ def check(experiment: Experiment) -> Experiment:
       InputError: names the first field that cannot be what it is.
     """
     train, optimiser, method = experiment.train, experiment.optimiser, experiment.method
-    seeds = experiment.seeds
+    data, seeds = experiment.data, experiment.seeds
+    if type(method) not in typing.get_args(Methods):
+        raise InputError(
+            f"a run of the method {type(method).__name__} could be trained, but not read again: "
+            "it is not one of the package's",
+            remedy="Add its config to molrel.config.Methods",
+        )
     rules = {
         "seeds": (
             seeds,
-            len(set(seeds)) == len(seeds) > 0 and all(0 <= s < 2**31 for s in seeds),
-            "different numbers from 0 to 2147483647",
+            len(set(seeds)) == len(seeds) > 0
+            and len(seeds) <= 10_000
+            and all(0 <= s < 2**31 for s in seeds),
+            "different numbers from 0 to 2147483647, at most 10,000 of them",
         ),
         "train.steps": (train.steps, train.steps >= 1, "at least 1"),
         "train.evaluate_every": (train.evaluate_every, train.evaluate_every >= 1, "at least 1"),
@@ -195,6 +203,23 @@ def check(experiment: Experiment) -> Experiment:
         "train.valid_examples": (train.valid_examples, train.valid_examples >= 1, "at least 1"),
         "train.replicates": (train.replicates, train.replicates >= 0, "at least 0"),
         "train.devices": (train.devices, train.devices >= 0, "at least 0"),
+        "data.valid_fraction": (
+            data.valid_fraction,
+            0 < data.valid_fraction < 1,
+            "greater than 0 and less than 1",
+        ),
+        "data.test_fraction": (
+            data.test_fraction,
+            0 <= data.test_fraction < 1 - data.valid_fraction,
+            "at least 0 and less than what data.valid_fraction leaves",
+        ),
+        "data.split_seed": (data.split_seed, 0 <= data.split_seed < 2**31, "0 to 2147483647"),
+        "data.min_carriers": (data.min_carriers, data.min_carriers >= 0, "at least 0"),
+        "optimiser.weight_decay": (
+            optimiser.weight_decay,
+            0 <= optimiser.weight_decay < math.inf,
+            "a finite number that is not negative",
+        ),
         "optimiser.learning_rate": (
             optimiser.learning_rate,
             0 <= optimiser.learning_rate < math.inf,
@@ -206,9 +231,14 @@ def check(experiment: Experiment) -> Experiment:
     }
     warmup = getattr(method, "warmup", 0.0)
     rules["method.warmup"] = (warmup, 0 <= warmup < 1, "from 0 to less than 1")
-    for name in ("width", "depth", "experts", "gate_width"):
+    for name, most in (
+        ("width", 2**16),
+        ("depth", 1000),
+        ("experts", 2**16),
+        ("gate_width", 2**16),
+    ):
         value = getattr(method, name, 1)
-        rules[f"method.{name}"] = (value, value >= 1, "at least 1")
+        rules[f"method.{name}"] = (value, 1 <= value <= most, f"at least 1 and at most {most}")
     for name in ("temperature", "final_temperature"):
         value = getattr(method, name, 1.0)
         rules[f"method.{name}"] = (value, 0 < value < math.inf, "greater than 0")
@@ -261,7 +291,7 @@ def from_json(values: dict[str, Any], path: Path | str = "config") -> Experiment
       InputError: an unknown or missing field, or another layout version.
     """
     if not isinstance(values, dict):
-        raise InputError(f"a config cannot be {values!r}", path=path)
+        raise InputError(f"a config cannot be {_short(values)}", path=path)
     if values.get("version") != Experiment.version:
         raise InputError(
             f"config version {values.get('version')!r}, this release reads {Experiment.version}",
@@ -274,7 +304,7 @@ def _build(cls: Any, values: Any, path: str, prefix: str) -> Any:
     """Builds one dataclass of the config, recursing into its sections."""
     if not isinstance(values, dict):
         section = prefix.rstrip(".") or "experiment"
-        raise InputError(f"config section {section!r} cannot be {values!r}", path=path)
+        raise InputError(f"config section {section!r} cannot be {_short(values)}", path=path)
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}
     for name in values:
@@ -300,25 +330,42 @@ def _build(cls: Any, values: Any, path: str, prefix: str) -> Any:
 def _method_class(values: Any, path: str) -> tuple[Any, Any]:
     """(class, fields) of the method section, whose ``type`` names the class."""
     classes = {cls.__name__: cls for cls in typing.get_args(Methods)}
-    if not isinstance(values, dict) or values.get("type") not in classes:
+    chosen = values.get("type") if isinstance(values, dict) else None
+    if not isinstance(chosen, str) or chosen not in classes:
         raise InputError(
-            f"config section 'method' cannot be {values!r}",
+            f"config section 'method' cannot be {_short(values)}",
             path=path,
             remedy=f"Its type is one of {sorted(classes)}",
         )
-    return classes[values["type"]], {k: v for k, v in values.items() if k != "type"}
+    return classes[chosen], {k: v for k, v in values.items() if k != "type"}
 
 
 def _check_type(hint: Any, value: Any, path: str, name: str) -> None:
-    """Refuses a value of the wrong plain type; literals and tuples by their members."""
-    origin = typing.get_origin(hint)
+    """Refuses a value of the wrong plain type; literals, tuples and unions by their members."""
+    if not _is_a(value, hint):
+        raise InputError(f"config field {name!r} cannot be {_short(value)}", path=path)
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        good = value in typing.get_args(hint)
-    elif origin is tuple:
-        good = isinstance(value, tuple)
-    elif origin in (typing.Union, types.UnionType):
-        good = isinstance(value, typing.get_args(hint))
-    else:
-        good = isinstance(value, (int, float) if hint is float else hint)
-    if not good:
-        raise InputError(f"config field {name!r} cannot be {value!r}", path=path)
+        return any(type(value) is type(m) and value == m for m in members)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = members[:1] * len(value) if members[-1:] == (...,) else members
+        return len(each) == len(value) and all(map(_is_a, value, each))
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_a(value, member) for member in members)
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _short(value: Any) -> str:
+    """A value as text, of which a hostile file could have made megabytes."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} nested too deeply"
+    return text if len(text) <= 100 else text[:100] + "..."

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
-from molrel.config import Experiment, check, to_json, with_options
+from molrel.config import Experiment, check, with_options
 from molrel.data.batches import Sampler, concatenate
 from molrel.data.catalog import describe
 from molrel.data.read import write_rejected
 from molrel.data.splits import bag_ids, role_ids
 from molrel.data.types import Examples, Task
-from molrel.errors import InputError, RunError, writing
+from molrel.errors import InputError, writing
 from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
+from molrel.files import only_one
 from molrel.memory import peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, by_target, fit_classical
 from molrel.methods.method import Method
-from molrel.prepare import Prepared, is_file, prepare
+from molrel.prepare import Prepared, is_file, prepare, with_full_paths
 from molrel.reporting import predictions_of, report_run
-from molrel.train.checkpoint import first_line
+from molrel.run_folder import claim, save_best, write_record
 from molrel.train.loop import Validate, count_devices, make_optimiser, train
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import Vary, compile_step, unstack
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
 
 
 def make_method(config: Experiment, prepared: Prepared) -> Method:
@@ -142,6 +136,10 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
       config, prepared: of the experiment.
       varied: whether options are given (``with_options``), as arrays of the program.
 
+    Raises:
+      InputError: by ``fit``, for options that the program cannot tell: they switch on the
+        target that the config's own method does not read.
+
     Returns:
       (fit, score): ``fit(seeds, options)`` trains a run for each seed with its options and
       gives (what each ended with, the cost of ``train``); ``score`` is ``make_scorer``'s.
@@ -161,6 +159,8 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
     validate = make_validate(config, prepared, score)
 
     def fit(seeds: Sequence[int], options: Sequence[Mapping[str, float]] = ()):
+        for each in options:
+            _check_varied(config, method, each, prepared)
         final, cost = train(
             method,
             prepared.table,
@@ -185,14 +185,28 @@ def make_fit(config: Experiment, prepared: Prepared, *, varied: bool = True):
     return fit, score
 
 
+def _check_varied(
+    config: Experiment, method: Method, options: Mapping[str, float], prepared: Prepared
+) -> None:
+    """Raises InputError if options need examples of the target that no step has."""
+    varied = make_method(with_options(config, options), prepared)
+    if varied.target and not method.target:
+        raise InputError(
+            f"with {dict(options)} the method reads the target, and the program was built for a "
+            "config whose method does not: its batches hold no target example",
+            remedy="Build it from a config whose adaptation terms have their largest weights",
+        )
+
+
 def run(
     config: Experiment,
     folder: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     compare: Sequence[Path] = (),
     cache: Path | None = None,
-    transform: Callable[[Method], Method] = lambda method: method,
+    transform: Callable[[Method], Method] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains all seeds of an experiment and writes its run folder.
 
@@ -200,15 +214,18 @@ def run(
       config: the experiment.
       folder: run folder; made if missing.
       resume: continue from the newest checkpoint in it.
+      overwrite: remove the run that it holds, if any, and begin again.
       compare: other run folders whose scores are put beside this run's.
       cache: folder of the feature cache.
-      transform: changes the method before it is trained, such as adding a loss to it.
+      transform: changes the method before it is trained, such as adding a loss to it. The
+        folder does not hold it, so such a run can be neither resumed nor loaded.
 
     Returns:
       The rows of the report.
 
     Raises:
-      InputError: the folder holds a run of another config, or the input is wrong.
+      InputError: the folder holds something else or a run that is not continued, another
+        process is writing to it, or the input is wrong.
       RunError: a loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
@@ -216,34 +233,62 @@ def run(
     if config.data.target is None and config.method.adapts:
         print("No target domain: the adaptation terms are switched off.")
         config = replace(config, method=config.method.source_only())
-    source = config.data.source
-    own_file = is_file(source)
-    columns = config.data.smiles_columns if own_file else describe(source).columns
+    config = replace(config, data=with_full_paths(config.data))
+    source, changed_by = config.data.source, None
+    if transform is not None:
+        changed_by = getattr(transform, "__qualname__", type(transform).__qualname__)
+    columns = _columns(config)
     check_sides(config, len(columns))
-    if not own_file and describe(source).task.kind == "multiclass":
+    if not is_file(source) and describe(source).task.kind == "multiclass":
         raise InputError(
             "a run cannot report on more than two classes",
             path=source,
             remedy="benchmarks/cross_domain.py can",
         )
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     for other in compare:
         predictions_of(other)
-    begun_with = _claim(config, folder, resume)
-    prepared = prepare(config, needs=config.method.needs, cache=cache)
-    if begun_with not in (None, prepared.digest):
-        raise InputError(
-            "the run there was begun with other data: a file has changed since",
-            path=folder,
-            remedy="Restore the file, or choose another --out",
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder):
+        begun = claim(config, folder, resume=resume, overwrite=overwrite, transform=changed_by)
+        prepared = prepare(config, needs=config.method.needs, cache=cache)
+        if begun is not None and begun.get("data_digest") not in (None, prepared.digest):
+            raise InputError(
+                "the run there was begun with other data: a file has changed since",
+                path=folder,
+                remedy="Restore the file, or choose another --out",
+            )
+        record = write_record(
+            config, prepared, folder, columns=columns, begun=begun, transform=changed_by
         )
-    method = transform(make_method(config, prepared))
-    with writing(folder / "rejected.csv"):
         write_rejected(folder / "rejected.csv", prepared.rejected)
-    _write_config(config, prepared, folder)
-    print_summary(config, prepared)
+        print_summary(config, prepared)
+        method = make_method(config, prepared)
+        method = method if transform is None else transform(method)
+        parts, scores, cost = _train_and_score(config, prepared, method, record, folder, resume)
+        baselines = fit_baselines(config, prepared, parts)
+        cost |= {"total_seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+        return report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
 
+
+def _columns(config: Experiment) -> tuple[str, ...]:
+    """SMILES columns of the source's file; of a set of the catalogue those that a file to be
+    scored has by default, one a side."""
+    if is_file(config.data.source):
+        return config.data.smiles_columns
+    sides = describe(config.data.source).columns
+    return ("smiles",) if len(sides) == 1 else config.data.smiles_columns
+
+
+def _train_and_score(
+    config: Experiment,
+    prepared: Prepared,
+    method: Method,
+    record: dict[str, Any],
+    folder: Path,
+    resume: bool,
+) -> tuple[dict[str, Examples], dict[str, np.ndarray], dict[str, float]]:
+    """(part -> examples, part -> scores [S, N] of the selected parameters, cost)."""
     score = make_scorer(method, prepared)
     sampler = make_sampler(config, prepared, method)
     final, cost = train(
@@ -259,18 +304,16 @@ def run(
         resume=resume,
     )
     best = jax.device_get({"params": final.best_params, "state": final.best_state})
-    save_best(best, folder)
+    save_best(best, record, folder)
     parts = {"source-valid": prepared.source["valid"], "source-test": prepared.source["test"]}
     if prepared.target is not None:
         parts["target"] = prepared.target
+    parts = {name: examples for name, examples in parts.items() if len(examples)}
     scores = {
         name: np.stack([score(*_seed(best, i), examples) for i in range(len(config.seeds))])
         for name, examples in parts.items()
-        if len(examples)
     }
-    baselines = fit_baselines(config, prepared, parts)
-    cost |= {"total_seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-    return report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
+    return parts, scores, cost
 
 
 def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict[str, float]:
@@ -372,19 +415,6 @@ def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.where(np.isnan(labels), np.nan, found).astype(np.float32)
 
 
-def save_best(best: dict[str, Any], folder: Path) -> None:
-    """Writes the selected parameters of every seed to ``best/``, whole or not at all."""
-    path = (folder / "best").resolve()
-    checkpointer = ocp.StandardCheckpointer()
-    try:
-        checkpointer.save(path, best, force=True)
-        checkpointer.wait_until_finished()
-    except Exception as error:  # orbax and tensorstore raise many kinds
-        raise RunError(f"{path}: cannot write the parameters ({first_line(error)})") from error
-    finally:
-        checkpointer.close()
-
-
 def print_summary(config: Experiment, prepared: Prepared) -> None:
     """What will be trained, in a few lines."""
     sizes = ", ".join(f"{name} {len(e):,}" for name, e in prepared.source.items())
@@ -408,82 +438,3 @@ def print_summary(config: Experiment, prepared: Prepared) -> None:
 
 def _seed(best: dict[str, Any], index: int) -> tuple[Any, Any]:
     return unstack(best["params"], index), unstack(best["state"], index)
-
-
-def _claim(config: Experiment, folder: Path, resume: bool) -> str | None:
-    """Refuses a folder that holds a run of another config; the digest of the data of the run
-    that it does hold."""
-    path = folder / "config.json"
-    if not path.is_file():
-        if any((folder / "checkpoints").glob("[0-9]*")):
-            raise InputError("has checkpoints but no config.json", path=folder)
-        return None
-    try:
-        values = json.loads(path.read_text())
-        stored = values["experiment"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise InputError("is not a run's config", path=path, remedy="Delete the folder") from error
-    if not resume:
-        raise InputError(
-            "already holds a run",
-            path=folder,
-            remedy="Add --resume to continue it, or choose another --out",
-        )
-    wanted = to_json(config)
-    different = sorted(k for k in flatten(wanted) if flatten(wanted)[k] != flatten(stored).get(k))
-    if different:
-        raise InputError(
-            f"the checkpoint there was written with another config; different: {different}",
-            path=folder,
-            remedy="Resume with the same config, or choose another --out",
-        )
-    return values.get("data_digest")
-
-
-def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one dict with dotted names."""
-    if not isinstance(values, dict):
-        return {prefix: values}
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        out |= flatten(value, f"{prefix}.{name}" if prefix else name)
-    return out
-
-
-def environment() -> dict[str, Any]:
-    """Versions, device and commit that a run depends on."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    return {
-        "python": platform.python_version(),
-        "packages": versions,
-        "commit": commit.stdout.strip() or None,
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _write_config(config: Experiment, prepared: Prepared, folder: Path) -> None:
-    values = {
-        "experiment": to_json(config),
-        "task": asdict(prepared.task),
-        "sides": len(prepared.source_all.sides),
-        "data_digest": prepared.digest,
-        "label_mean": prepared.label_mean.tolist(),
-        "label_scale": prepared.label_scale.tolist(),
-        "environment": environment(),
-    }
-    temporary = folder / "config.tmp"
-    with writing(folder / "config.json"):
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
-        temporary.replace(folder / "config.json")

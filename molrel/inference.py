@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -15,10 +16,11 @@ from molrel.config import DataConfig
 from molrel.data.read import parse_cells, read_frame
 from molrel.data.splits import relation_ids
 from molrel.data.types import Bag, Examples, join
-from molrel.errors import InputError, writing
+from molrel.errors import InputError, RunError
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
+from molrel.files import check_output, packed, write_output
 from molrel.prepare import divide, is_file, load_dataset, name_strata
 from molrel.reporting import part_frame, setting_of, thresholds
 from molrel.runs import Run, load_run
@@ -39,7 +41,8 @@ def predict_csv(
     Args:
       folder: of a finished run.
       source: the CSV file.
-      output: CSV file to write, whole or not at all.
+      output: CSV file to write, whole or not at all; compressed if its name ends in one of
+        ``files.PACKERS``, ``-`` for standard output (``files.write_output``).
       smiles_columns: one a molecule; None takes those of the run's config.
 
     Returns:
@@ -48,8 +51,10 @@ def predict_csv(
     Raises:
       InputError: the file or the run cannot be read, the output cannot be written there, or
         no row can be scored.
-      RunError: the disk is full.
+      RunError: the output cannot be written after all, or no score is finite (then the rows
+        are written, each with its error).
     """
+    check_output(output)
     run = load_run(folder)
     columns = _columns(run, smiles_columns)
     frame = read_frame(source, columns)
@@ -62,16 +67,12 @@ def predict_csv(
                 column=name,
                 remedy="Rename it",
             )
-    temporary = _claim_output(output)
-    try:
-        result = _score_frame(run, frame, columns, source)
-        text = result.to_csv(index=False, float_format="%.6g", lineterminator="\r\n")
-        with writing(output):
-            temporary.write_text(text, encoding="utf-8", newline="")
-            temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    result = _score_frame(run, frame, columns, source)
+    text = result.to_csv(index=False, lineterminator="\r\n")
+    write_output(output, packed(text.encode(), output.name))
     failed = int(np.sum(np.asarray(result["error"]) != ""))
+    if failed == len(result):
+        raise RunError(f"{output}: no row has a score; the first: {result['error'].iloc[0]}")
     return {"scored": len(result) - failed, "failed": failed}
 
 
@@ -83,11 +84,8 @@ def _score_names(run: Run) -> list[str]:
 
 
 def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
-    """SMILES columns to read: those chosen, or those of the run's own file; a run of single
-    molecules that came from the catalogue has ``smiles``."""
-    data = run.config.data
-    usual = data.smiles_columns if is_file(data.source) or run.sides > 1 else ("smiles",)
-    columns = list(usual if chosen is None else chosen)
+    """SMILES columns to read: those chosen, or those of the run's record."""
+    columns = list(run.columns if chosen is None else chosen)
     if len(columns) != run.sides or len(set(columns)) != len(columns):
         raise InputError(
             f"the run takes {run.sides} molecules a row, the SMILES columns are {columns}",
@@ -95,20 +93,6 @@ def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
             remedy=f"Give {run.sides} different names to --smiles-columns",
         )
     return columns
-
-
-def _claim_output(output: Path) -> Path:
-    """An empty file beside the output: what cannot be written is known before the work."""
-    temporary = output.with_name(output.name + ".tmp")
-    if output.is_dir():
-        raise InputError("is a folder; name a file", path=output)
-    try:
-        temporary.touch()
-    except OSError as error:
-        raise InputError(
-            f"cannot write there: {error.strerror}", path=output, remedy="Choose another --output"
-        ) from error
-    return temporary
 
 
 def _score_frame(run: Run, frame: pd.DataFrame, columns: list[str], source: Path) -> pd.DataFrame:
@@ -141,8 +125,24 @@ def _score_frame(run: Run, frame: pd.DataFrame, columns: list[str], source: Path
     found = np.stack([scores.mean(0), scores.std(0)], axis=-1).reshape(n, -1)
     columns_added = np.full((len(frame), found.shape[1]), np.nan)
     columns_added[good] = found
+    for row in np.flatnonzero(good)[~np.isfinite(found).all(axis=1)]:
+        # Written as no score at all: a number that is none would be read as one.
+        columns_added[row] = np.nan
+        errors[row] = _why_not_finite(run)
     added = dict(zip(_score_names(run), columns_added.T, strict=True))
     return frame.assign(**added, error=errors)
+
+
+def _why_not_finite(run: Run) -> str:
+    """Why a row has no score although its molecules can be read."""
+    broken = [
+        seed
+        for i, seed in enumerate(run.config.seeds)
+        if not all(np.isfinite(x[i]).all() for x in jax.tree.leaves(run.best["params"]))
+    ]
+    if broken:
+        return f"the run's parameters of seed {', '.join(map(str, broken))} are not finite"
+    return "the run's score of it is not finite"
 
 
 # ---- evaluate --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from molrel.config import DataConfig, Experiment
 from molrel.data import catalog
 from molrel.data.batches import concatenate
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
-from molrel.data.negatives import sample_negatives_by_stratum
+from molrel.data.negatives import Strategy, sample_negatives_by_stratum
 from molrel.data.overlap import divide_shared_pairs, overlap
 from molrel.data.read import read_csv, read_frame
 from molrel.data.scaffold_splits import (
@@ -48,7 +49,7 @@ class Prepared:
       rows: part of the source -> int64 [n], row of the file of each example.
       knowledge: label-free statistics of both domains, None without a target.
       table: the molecules on the device.
-      label_mean, label_scale: float32 [T], of the training labels (0 and 1 for classes).
+      label_mean, label_scale: float64 [T], of the training labels (0 and 1 for classes).
       rejected: rows that were set aside.
       overlap: between the domains, for the report.
       notes: sentences that a report must print.
@@ -76,9 +77,10 @@ class Prepared:
     digest: str
 
     def training_source(self) -> Examples:
-        """Training examples with standardised labels."""
+        """Training examples with standardised labels, float32."""
         train = self.source["train"]
-        return train.replace(labels=(train.labels - self.label_mean) / self.label_scale)  # pyright: ignore
+        standard = (train.labels.astype(np.float64) - self.label_mean) / self.label_scale
+        return train.replace(labels=standard.astype(np.float32))  # pyright: ignore
 
     def strata(self, examples: Examples) -> np.ndarray:
         """``name_strata`` by what was trained on."""
@@ -140,6 +142,9 @@ def load_dataset(
             dataset = replace(dataset, note=note)
     else:
         dataset = catalog.load(address, max_atoms=max_atoms)
+        if path.is_file():
+            note = f"Taken from the catalogue; the file of that name here is ./{address}."
+            dataset = replace(dataset, note=f"{dataset.note} {note}".strip())
     labels = dataset.examples.labels
     positives_only = dataset.task.kind == "binary" and len(labels) and (labels == 1).all()
     if positives_only and len(dataset.examples.sides) == 2:
@@ -148,30 +153,79 @@ def load_dataset(
 
 
 def is_file(address: str) -> bool:
-    """Whether an address is that of a file and not one of the catalogue."""
-    return Path(address).suffix in (".csv", ".gz") or Path(address).is_file()
+    """Whether an address is that of a file and not one of the catalogue.
+
+    A name of the catalogue is one, whatever lies in the present folder; ``./zhangddi`` is a
+    file. What has a suffix or begins like a path is a file, whether it is there or not.
+    """
+    if catalog.is_named(address):
+        return False
+    path = Path(address)
+    like_a_path = path.suffix or path.is_absolute() or address.startswith((".", "~"))
+    return bool(like_a_path) or path.is_file()
 
 
-def with_negatives(dataset: Dataset, seen: Collection[str], *, strategy: str, seed: int) -> Dataset:
-    """Adds as many negatives as there are positives, drawn over all molecules of the set."""
-    positives = np.stack([side.ids for side in dataset.examples.sides], axis=1)
+def with_full_paths(data: DataConfig) -> DataConfig:
+    """The same data, wherever it is read from: files have absolute paths."""
+
+    def full(address: str | None) -> str | None:
+        return os.path.abspath(address) if address is not None and is_file(address) else address
+
+    return replace(data, source=full(data.source), target=full(data.target))
+
+
+def with_negatives(
+    dataset: Dataset, seen: Collection[str], *, strategy: Strategy, seed: int
+) -> Dataset:
+    """Adds as many negatives as there are positives, drawn over all molecules of the set.
+
+    Each molecule keeps the side that it occurs on where sides are roles (``sides_are_roles``).
+    """
+    sides = [side.ids for side in dataset.examples.sides]
+    roles = sides_are_roles(dataset)
     known = set(seen)
     drawn = sample_negatives_by_stratum(
-        positives,
-        dataset.examples.molecules(),
+        np.stack(sides, axis=1),
+        (np.unique(sides[0]), np.unique(sides[1])) if roles else dataset.examples.molecules(),
         np.array([smiles in known for smiles in dataset.molecules]),
-        strategy=strategy,  # pyright: ignore[reportArgumentType]
+        strategy=strategy,
         seed=seed,
     )
+    if not len(drawn):
+        raise InputError(
+            "has positive examples only, and there is no other pair of its molecules to be drawn "
+            "as a negative",
+            path=dataset.name,
+            remedy="Add negative examples, or more molecules",
+        )
     negatives = Examples.pairs(drawn, np.zeros(len(drawn)))
     within = " within each stratum" if known else ""
     note = f"Negatives are drawn ({strategy}, 1:1{within}); no pair is proven not to interact."
+    if roles:
+        note += " Each molecule keeps its side in them."
+        if dataset.task.symmetric:
+            note += (
+                " The two columns have hardly a molecule in common: if they are roles, such as "
+                "drug and solvent, say so with data.no-symmetric."
+            )
     return replace(
         dataset,
         examples=concatenate([dataset.examples, negatives]),
         rows=np.concatenate([dataset.rows, np.full(len(drawn), -1)]),
         note=f"{dataset.note} {note}".strip(),
     )
+
+
+def sides_are_roles(dataset: Dataset) -> bool:
+    """Whether a molecule belongs to the side of a pair that it stands on.
+
+    So in ordered tasks, and where the two columns hold different molecules: fewer than a tenth
+    of the smaller column's stand in the other too. Pairs that are listed in any order, or each
+    with the smaller name first, have most molecules in both columns.
+    """
+    first, second = (np.unique(side.ids) for side in dataset.examples.sides)
+    fewest = min(len(first), len(second))
+    return not dataset.task.symmetric or len(np.intersect1d(first, second)) < 0.1 * fewest
 
 
 def split_source(source: Dataset, data: DataConfig) -> Split:
@@ -261,7 +315,10 @@ class Divided:
         target = [] if self.target is None else [self.target.examples]
         for examples in (*self.parts.values(), *target):
             arrays = [a for side in examples.sides for a in (side.ids, side.offsets)]
-            for array in (*arrays, examples.labels):
+            # In float32 where that loses nothing, as labels have always been kept.
+            short = examples.labels.astype(np.float32)
+            exact = np.array_equal(short, examples.labels, equal_nan=True)
+            for array in (*arrays, short if exact else examples.labels):
                 found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
 
@@ -282,7 +339,9 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
     source_all, shared, left_out = source.examples, None, (0, 0)
     if target is not None:
         shared = overlap(source, target)
-        source, target, left_out = divide_shared_pairs(source, target, seed=data.split_seed)
+        # Where the target has no labels nothing can leak: every row is trained on and scored.
+        if not np.isnan(target.examples.labels).all():
+            source, target, left_out = divide_shared_pairs(source, target, seed=data.split_seed)
         if not len(target.examples):
             raise InputError(
                 f"each of its {left_out[1]} examples is a pair of molecules that the source holds "
@@ -427,9 +486,18 @@ def training_scaffolds(
 
 
 def label_scale(train: Examples, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [T] of the training labels; (0, 1) for classes."""
+    """Mean and standard deviation, float64 [T], of the training labels; (0, 1) for classes.
+
+    In float64: of labels near 1e-30 the squares are 0 in float32, of labels near 1e20 infinite.
+    """
     n_targets = train.labels.shape[1]
     if task.kind != "regression":
-        return np.zeros(n_targets, np.float32), np.ones(n_targets, np.float32)
-    scale = np.nanstd(train.labels, axis=0)
-    return np.nanmean(train.labels, axis=0), np.where(scale > 0, scale, 1).astype(np.float32)
+        return np.zeros(n_targets), np.ones(n_targets)
+    mean, scale = np.zeros(n_targets), np.ones(n_targets)
+    for t, column in enumerate(train.labels.T.astype(np.float64)):
+        known = column[~np.isnan(column)]
+        if len(known):
+            mean[t] = known.mean()
+        if len(known) and known.min() < known.max():
+            scale[t] = known.std()
+    return mean, scale

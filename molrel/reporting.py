@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from molrel.data.splits import bag_ids
 from molrel.data.types import Examples, Task
 from molrel.errors import InputError
 from molrel.evaluate.bootstrap import paired_difference
+from molrel.evaluate.markdown import number
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.plots import plot_run
 from molrel.evaluate.report import (
@@ -116,8 +118,16 @@ def report_run(
 
 
 def setting_of(data: DataConfig) -> str:
-    """What is learned from, and the target where there is one."""
-    return data.source if data.target is None else f"{data.source} -> {data.target}"
+    """What is learned from, and the target where there is one; files as seen from here."""
+    return " -> ".join(_shown(a) for a in (data.source, data.target) if a is not None)
+
+
+def _shown(address: str) -> str:
+    """An address for reading: the path of a file below the present folder without that folder."""
+    if not os.path.isabs(address):
+        return address
+    near = os.path.relpath(address)
+    return address if near.startswith(os.pardir) else near
 
 
 def notes_of(config: Experiment) -> list[str]:
@@ -127,7 +137,10 @@ def notes_of(config: Experiment) -> list[str]:
     shares = f"valid {data.valid_fraction:g}, test {data.test_fraction:g}"
     if data.split == "published":
         shares = f"valid {data.valid_fraction:g} of the training part"
-    notes = [f"Split of {data.source}: {data.split.replace('_', ' ')} ({shares}{seed}).", SELECTION]
+    notes = [
+        f"Split of {_shown(data.source)}: {data.split.replace('_', ' ')} ({shares}{seed}).",
+        SELECTION,
+    ]
     if config.method.adapts and data.target is not None:
         notes.append(TRANSDUCTIVE)
     if isinstance(config.method, DisTransConfig):
@@ -286,8 +299,8 @@ def print_headline(rows: list[dict[str, Any]], cost: dict[str, float], folder: P
     for row in rows:
         if row["split"] == split and row["stratum"] == "all" and row["metric"] in main:
             print(
-                f"  {row['method']:48} {row['metric']:16} {row['mean']:7.3f}  "
-                f"[{row['low']:.3f}, {row['high']:.3f}]"
+                f"  {row['method']:48} {row['metric']:16} {number(row['mean']):>7}  "
+                f"[{number(row['low'])}, {number(row['high'])}]"
             )
     print(
         f"{cost['total_seconds']:.0f} s ({cost['compile_seconds']:.0f} s compiling), peak memory "

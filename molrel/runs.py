@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from molrel.chem.cache import featurise_all
-from molrel.config import Experiment, from_json
-from molrel.data.types import Examples, Task
+from molrel.config import Experiment, check, from_json
+from molrel.data.types import Examples, Kind, Task
 from molrel.errors import InputError
-from molrel.prepare import molecule_table
-from molrel.train.checkpoint import first_line, quiet
+from molrel.prepare import is_file, molecule_table
+from molrel.run_folder import RECORD, read_best, read_record
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import unstack
 
@@ -30,7 +27,8 @@ class Run:
       config: the experiment.
       task: what it predicts.
       sides: molecules that it takes together.
-      label_mean, label_scale: float32 [T], that turn outputs into the task's units.
+      columns: SMILES columns that a file to be scored has by default.
+      label_mean, label_scale: float64 [T], that turn outputs into the task's units.
       data_digest: of the data that it was trained on (``Divided.digest``); None if not kept.
       best: selected parameters and state, every leaf with a leading seed axis.
     """
@@ -39,6 +37,7 @@ class Run:
     config: Experiment
     task: Task
     sides: int
+    columns: tuple[str, ...]
     label_mean: np.ndarray
     label_scale: np.ndarray
     data_digest: str | None
@@ -73,58 +72,65 @@ def load_run(folder: Path) -> Run:
     Raises:
       InputError: not a run, not finished, or its files are damaged.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError("is not a run folder: it has no config.json", path=folder)
+    folder = Path(folder)
+    record = read_record(folder)
+    path = folder / RECORD
+    if record is None:
+        what = "config.json that is no run's" if path.exists() else "no config.json"
+        raise InputError(f"is not a run folder: it has {what}", path=folder)
     try:
-        values = json.loads(path.read_text())
-        task = values["task"]
-        settings = {
-            "config": from_json(values["experiment"], path),
-            "task": Task(
-                **task | {"targets": tuple(task["targets"]), "units": tuple(task["units"])}
-            ),
-            "sides": int(values.get("sides", 2)),
-            "data_digest": values.get("data_digest"),
-            "label_mean": np.array(values["label_mean"], np.float32),
-            "label_scale": np.array(values["label_scale"], np.float32),
-        }
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        task = record["task"]
+        config = check(from_json(record["experiment"], path))
+        run = Run(
+            folder=folder,
+            config=config,
+            task=Task(**task | {"targets": tuple(task["targets"]), "units": tuple(task["units"])}),
+            sides=record.get("sides", 2),
+            columns=tuple(record.get("columns") or _usual_columns(config, record)),
+            data_digest=record.get("data_digest"),
+            label_mean=np.array(record["label_mean"], np.float64),
+            label_scale=np.array(record["label_scale"], np.float64),
+            best={},
+        )
+        _check_record(run)
+    except InputError as error:
+        if error.path is not None:
+            raise
+        raise InputError(f"is damaged, or no run's config ({error})", path=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"is damaged, or no run's config ({type(error).__name__}: {error})", path=path
         ) from error
-    best = (folder / "best").resolve()
-    if not best.is_dir():
+    if record.get("transform"):
         raise InputError(
-            "the run has not finished", path=folder, remedy="Continue it with train --resume"
+            f"the run's method was changed by {record['transform']!r}, which its folder does not "
+            "hold",
+            path=folder,
+            remedy="Its report and predictions.csv are what there is",
         )
-    return Run(folder=folder, best=_restore(best), **settings)
+    return replace(run, best=read_best(folder, record.get("best_digest")))
 
 
-def _restore(best: Path) -> dict[str, Any]:
-    """Parameters and state of a run, as NumPy arrays.
+def _usual_columns(config: Experiment, record: dict[str, Any]) -> tuple[str, ...]:
+    """SMILES columns by default, for runs whose record does not name them."""
+    single = record.get("sides", 2) == 1 and not is_file(config.data.source)
+    return ("smiles",) if single else config.data.smiles_columns
 
-    Raises:
-      InputError: they are damaged.
-    """
-    quiet()
-    checkpointer = ocp.PyTreeCheckpointer()
-    try:
-        # NumPy, so that a run made on an accelerator is read on a machine without one.
-        metadata: Any = checkpointer.metadata(best).item_metadata
-        if metadata is None:
-            raise ValueError("its metadata is damaged")
-        restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
-        restored = checkpointer.restore(best, restore_args=restore)
-    except Exception as error:  # orbax and tensorstore raise many kinds
-        raise InputError(
-            f"the parameters cannot be read ({first_line(error)})",
-            path=best,
-            remedy="Delete this folder and run train --resume to write it again",
-        ) from error
-    finally:
-        checkpointer.close()
-    # What has no leaves, such as the state without prototypes, is not stored.
-    return {"state": {}, **restored}
+
+def _check_record(run: Run) -> None:
+    """Raises InputError unless the parts of a record belong together."""
+    task, n_targets = run.task, len(run.task.targets)
+    fitting = {
+        "task.kind": task.kind in get_args(Kind),
+        "task.targets": all(isinstance(t, str) for t in task.targets) and n_targets > 0,
+        "task.symmetric": isinstance(task.symmetric, bool),
+        "task.n_classes": isinstance(task.n_classes, int) and 2 <= task.n_classes < 2**24,
+        "sides": isinstance(run.sides, int) and run.sides in run.config.method.takes_sides,
+        "columns": all(isinstance(c, str) for c in run.columns),
+        "label_mean": run.label_mean.shape == (n_targets,) and np.isfinite(run.label_mean).all(),
+        "label_scale": run.label_scale.shape == (n_targets,)
+        and bool((np.isfinite(run.label_scale) & (run.label_scale > 0)).all()),
+    }
+    wrong = [name for name, good in fitting.items() if not good]
+    if wrong:
+        raise InputError(f"{', '.join(wrong)} cannot be what is written there")

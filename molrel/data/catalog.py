@@ -26,6 +26,11 @@ def names() -> tuple[str, ...]:
     )
 
 
+def is_named(address: str) -> bool:
+    """Whether the catalogue has a set, or a domain of one, of this name."""
+    return address in ENTRIES or address in names()
+
+
 def describe(name: str) -> Entry:
     """The catalogue's entry of a set, by its name or the address of one of its domains.
 

@@ -18,6 +18,7 @@ def overlap(source: Dataset, target: Dataset) -> dict:
     Molecules are compared by standard InChIKey, hence across tautomers' and salts' ways of
     writing as far as InChI goes; "connectivity" compares its first 14 characters only,
     that is without stereochemistry, isotopes and protonation. Pairs are unordered.
+    Labels contradict one another only where the sides agree too, if these are roles.
     Only molecules that occur in examples count, and only examples that a set lists: negatives
     that were drawn (``rows`` of -1) are no data.
 
@@ -46,6 +47,7 @@ def overlap(source: Dataset, target: Dataset) -> dict:
     of_number = sorted(keys)
     skeletons = {of_number[i][:14] for i in in_source}
     relation_a, relation_b = relation_ids(a, b)
+    labelled_a, labelled_b = relation_ids(a, b, symmetric=source.task.symmetric)
     classes = source.task.kind != "regression"
     seen = np.zeros(len(keys), bool)
     seen[list(in_source)] = True
@@ -58,12 +60,12 @@ def overlap(source: Dataset, target: Dataset) -> dict:
         "pairs_source": len(np.unique(relation_a)),
         "pairs_target": len(np.unique(relation_b)),
         "pairs_shared": len(np.intersect1d(relation_a, relation_b)),
-        "contradictory_labels": _contradictions(relation_a, a.labels, relation_b, b.labels)
+        "contradictory_labels": _contradictions(labelled_a, a.labels, labelled_b, b.labels)
         if classes
         else None,
         "repeated_contradictions": {
-            "source": _contradictions(relation_a, a.labels, relation_a, a.labels),
-            "target": _contradictions(relation_b, b.labels, relation_b, b.labels),
+            "source": _contradictions(labelled_a, a.labels, labelled_a, a.labels),
+            "target": _contradictions(labelled_b, b.labels, labelled_b, b.labels),
         }
         if classes
         else None,
@@ -83,7 +85,8 @@ def divide_shared_pairs(
     To take from the source what the target lists would pass the target's labels on to
     training: a target of positives and as many drawn negatives lists nearly all interacting
     pairs and few others, so what stayed in the source would mostly be pairs that the target
-    says do not interact.
+    says do not interact. Examples of the target without a label stay, as they have none to pass
+    on.
 
     Returns:
       (source, target, numbers of examples left out of each), over one molecule list.
@@ -100,6 +103,8 @@ def divide_shared_pairs(
     for dataset, relation, own in zip((source, target), relations, (~of_target, of_target)):
         inside = [_all_flagged(side, both) for side in dataset.examples.sides]
         keep = ~np.logical_and.reduce(inside) | own[relation]
+        if dataset is target:
+            keep |= np.isnan(dataset.examples.labels).all(axis=1)
         kept.append(replace(dataset.take(keep), rejected=dataset.rejected))
         left_out.append(int((~keep).sum()))
     return kept[0], kept[1], (left_out[0], left_out[1])

@@ -54,11 +54,11 @@ def role_ids(examples: Examples, symmetric: bool) -> np.ndarray:
     return numbers if symmetric else numbers + len(bags) * np.arange(numbers.shape[1])
 
 
-def relation_ids(*parts: Examples) -> tuple[np.ndarray, ...]:
-    """Numbers the unordered relations of one or more examples over the same molecules.
+def relation_ids(*parts: Examples, symmetric: bool = True) -> tuple[np.ndarray, ...]:
+    """Numbers the relations of one or more examples over the same molecules.
 
     Two examples have the same number if and only if their sides are the same multisets of
-    molecules, in whichever order the sides stand.
+    molecules, in whichever order the sides stand; in the same order if not ``symmetric``.
 
     Returns:
       int64 [N] for each part; numbers are shared by all parts.
@@ -75,7 +75,7 @@ def relation_ids(*parts: Examples) -> tuple[np.ndarray, ...]:
         for s in range(len(part.sides)):
             sides[:, s] = numbers[start : start + len(part)]
             start += len(part)
-        relations.append(np.sort(sides, axis=1))
+        relations.append(np.sort(sides, axis=1) if symmetric else sides)
     numbers = _row_numbers(np.concatenate(relations))
     return tuple(np.split(numbers, np.cumsum([len(part) for part in parts])[:-1]))
 

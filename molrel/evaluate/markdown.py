@@ -186,8 +186,11 @@ def cell(row: Row, *, sign: bool = False) -> str:
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """Three decimals, or one from 100 on."""
-    return f"{value:{'+' if sign else ''}.{3 if abs(value) < 100 else 1}f}"
+    """Three decimals, or one from 100 on; three digits where that would say nothing."""
+    plus = "+" if sign else ""
+    if value and not 1e-6 <= abs(value) < 1e7:
+        return f"{value:{plus}.3g}"
+    return f"{value:{plus}.{3 if abs(value) < 100 else 1}f}"
 
 
 def _flat(values: Mapping[str, Any], name: str, prefix: str = "") -> list[dict[str, Any]]:
@@ -217,6 +220,6 @@ def _text(value: Any) -> str:
     """A cell: four significant digits, thousands separated, no bar that would end the cell."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value).replace("|", "\\|").replace("\n", " ")
-    if math.isfinite(value) and value == int(value):
+    if math.isfinite(value) and abs(value) < 1e15 and value == int(value):
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.1f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"

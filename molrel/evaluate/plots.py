@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from molrel.data.types import Task
-from molrel.errors import RunError
 from molrel.evaluate.floors import PREFIX
 from molrel.evaluate.report import arrays, seed_scores
+from molrel.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,12 +79,9 @@ def plot_run(
     else:
         _roc(others[0], known, title)
         _precision_recall(others[1], known, title)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    write_whole(path, picture.getvalue())
 
 
 def _names(log: Log, part: str) -> list[str]:

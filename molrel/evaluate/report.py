@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from molrel.errors import RunError
 from molrel.evaluate.bootstrap import Thresholds, intervals
 from molrel.evaluate.markdown import SPLITS, markdown_table, report_markdown
 from molrel.evaluate.metrics import CLASSIFICATION, REGRESSION
+from molrel.files import write_whole
 
 __all__ = [
     "evaluate_predictions",
@@ -166,7 +166,7 @@ def write_predictions(path: Path, frame: pd.DataFrame) -> None:
       RunError: a score is not finite, or the file cannot be written.
     """
     check_scores(frame, path.name)
-    _write(path, frame.to_csv(index=False, float_format=_shortest))
+    write_whole(path, frame.to_csv(index=False, float_format=_shortest))
 
 
 def write_report(
@@ -214,21 +214,10 @@ def write_report(
         rejected=rejected,
         cost=cost,
     )
-    _write(folder / "report.json", json.dumps(_plain(values), indent=1, allow_nan=False) + "\n")
-    _write(folder / "report.md", text)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a file in one step, so that a run that is killed leaves the old one or none."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(
+        folder / "report.json", json.dumps(_plain(values), indent=1, allow_nan=False) + "\n"
+    )
+    write_whole(folder / "report.md", text)
 
 
 def _plain(value: Any) -> Any:

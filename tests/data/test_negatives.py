@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molrel.data.negatives import (
-    _codes,
-    _ends,
+    _Ordered,
+    _Unordered,
     sample_negatives,
     sample_negatives_by_stratum,
 )
@@ -66,10 +66,11 @@ def test_unknown_strategy():
 @settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_pair_numbers_have_no_gaps(code):
-    low, high = _ends(np.array([code]))
+    low, high = _Unordered.of(np.arange(2)).ends(np.array([code]))
     assert 0 <= low[0] < high[0]
     assert high[0] * (high[0] - 1) // 2 + low[0] == code
-    assert _codes(np.array([(high[0], low[0])]), np.arange(high[0] + 1)).tolist() == [code]
+    pairs = _Unordered.of(np.arange(high[0] + 1))
+    assert pairs.codes(np.array([(high[0], low[0])])).tolist() == [code]
 
 
 def test_uniform_reaches_every_free_pair_equally_often():
@@ -192,3 +193,62 @@ def test_zhangddi_is_too_dense_to_match_but_matching_still_helps(staged):
         )
         correlation[strategy] = np.corrcoef(wanted, degrees(drawn, n))[0, 1]
     assert correlation["uniform"] < -0.95 and correlation["degree"] > 0
+
+
+# ---- ordered pairs ---------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(pairs_of_ten, st.data())
+def test_ordered_pairs_keep_their_sides(positives, data):
+    first, second = (
+        np.array(sorted(data.draw(st.sets(st.integers(0, 9), min_size=1)))) for _ in range(2)
+    )
+    complement = {(i, j) for i in first for j in second if i != j} - {tuple(p) for p in positives}
+    count = data.draw(st.integers(0, len(complement)))
+    positives = np.array(positives, np.int64).reshape(-1, 2)
+    for strategy in STRATEGIES:
+        drawn = sample_negatives(positives, [], (first, second), count, strategy=strategy, seed=0)
+        assert drawn.shape == (count, 2)
+        found = {tuple(p) for p in drawn.tolist()}
+        assert len(found) == count and found <= complement
+
+
+def test_numbers_of_ordered_pairs_have_no_gaps():
+    pairs = _Ordered.of(np.array([2, 5, 7]), np.array([5, 9]))
+    every = np.stack(np.meshgrid([2, 5, 7], [5, 9], indexing="ij"), axis=-1).reshape(-1, 2)
+    codes = pairs.codes(every)
+    assert codes.tolist() == list(range(6)) and pairs.loops.tolist() == [2]
+    low, high = pairs.ends(codes)
+    assert pairs.molecules[low].tolist() == every[:, 0].tolist()
+    assert pairs.molecules[high].tolist() == every[:, 1].tolist()
+
+
+def test_degrees_of_ordered_pairs_are_matched_on_each_side():
+    rng = np.random.default_rng(0)
+    weight = np.geomspace(1, 30, 300)
+    first = rng.choice(300, 8000, p=weight / weight.sum())
+    second = 300 + rng.choice(300, 8000, p=weight[::-1] / weight.sum())
+    positives = np.unique(np.stack([first, second], axis=1), axis=0)
+    positives = positives[rng.permutation(len(positives))[:2000]]
+    sides = np.unique(positives[:, 0]), np.unique(positives[:, 1])
+    drawn = sample_negatives(positives, [], sides, 2000, strategy="degree", seed=0)
+    uniform = sample_negatives(positives, [], sides, 2000, strategy="uniform", seed=0)
+    for side in (0, 1):
+        wanted = degrees(positives[:, side], 600)
+        assert np.abs(degrees(drawn[:, side], 600) - wanted).mean() < 0.3
+        assert np.abs(degrees(uniform[:, side], 600) - wanted).mean() > 1
+
+
+def test_strata_of_ordered_pairs_are_matched_with_their_order():
+    rng = np.random.default_rng(1)
+    pairs = np.stack([rng.integers(0, 40, 900), rng.integers(30, 80, 900)], axis=1)
+    positives = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)[:250]
+    seen = rng.random(80) < 0.5
+    sides = np.unique(positives[:, 0]), np.unique(positives[:, 1])
+    for strategy in STRATEGIES:
+        drawn = sample_negatives_by_stratum(positives, sides, seen, strategy=strategy, seed=0)
+        for wanted in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            counts = [int((seen[p] == wanted).all(axis=1).sum()) for p in (positives, drawn)]
+            assert counts[0] == counts[1] > 0
+        assert not {tuple(p) for p in drawn.tolist()} & {tuple(p) for p in positives.tolist()}

@@ -1,0 +1,357 @@
+"""The run folder as it is written: whose it is, what was begun in it, its record, its parameters.
+
+Reading a finished run is in ``runs``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from molrel.config import Experiment, to_json
+from molrel.errors import InputError, RunError, writing
+from molrel.files import (
+    LOCK,
+    TEMPORARY,
+    refuse_links,
+    remove,
+    remove_temporaries,
+    write_whole,
+)
+from molrel.prepare import Prepared
+from molrel.train.checkpoint import digest, first_line, quiet
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
+RECORD = "config.json"
+WRITTEN = (
+    RECORD,
+    "metrics.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "best",
+    "predictions.csv",
+    "rejected.csv",
+    "contradictions.csv",
+    "failed_batch.txt",
+    "report.md",
+    "report.json",
+    "curves.png",
+)
+"""All that a run writes into its folder."""
+
+CHANGEABLE = {"name", "data.source", "data.target", "train.replicates", "train.baselines"}
+"""Fields that a resumed run may change: they do not touch training. Whether the data are the
+same is told by their digest, not by where they lie."""
+
+EXTENDABLE = ("train.steps", "train.epochs")
+
+
+def claim(
+    config: Experiment,
+    folder: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    transform: str | None = None,
+) -> dict[str, Any] | None:
+    """Makes sure that a folder may be written to as a run's.
+
+    Args:
+      config: of the run, with full paths.
+      folder: exists.
+      resume: continue what is there.
+      overwrite: remove the run that is there, by the names of ``WRITTEN``; other files stay.
+      transform: name of a change to the method that the config does not tell.
+
+    Returns:
+      The record of the run that is continued; None for a new one.
+
+    Raises:
+      InputError: the folder holds something else, a link, or a run that this config does not
+        continue.
+    """
+    refuse_links(folder)
+    remove_temporaries(folder)
+    present = sorted(p.name for p in folder.iterdir() if p.name != LOCK)
+    if not present:
+        return None
+    record = read_record(folder)
+    if record is None:
+        occupied = [name for name in present if name in WRITTEN]
+        if overwrite and not occupied:
+            return None
+        raise InputError(
+            f"is not empty ({', '.join((occupied or present)[:3])}"
+            f"{', ...' if len(occupied or present) > 3 else ''}), and is not a run's",
+            path=folder,
+            remedy="Choose another --out",
+        )
+    if overwrite:
+        for name in WRITTEN[::-1]:  # the record last: what is killed meanwhile is still a run's
+            remove(folder / name)
+        return None
+    if not resume:
+        raise InputError(
+            "already holds a run",
+            path=folder,
+            remedy="Add --resume to continue it or --overwrite to begin again, or choose another "
+            "--out",
+        )
+    _check_continues(config, record, folder, transform)
+    return record
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """``config.json`` of a run, None where there is none or it is no run's.
+
+    Raises:
+      InputError: a run's record that is damaged.
+    """
+    path = folder / RECORD
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+    except (ValueError, RecursionError) as error:
+        if any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl")):
+            raise InputError(
+                f"is damaged, or no run's config ({type(error).__name__})",
+                path=path,
+                remedy="Put back the file, or choose another --out",
+            ) from error
+        return None
+    known = isinstance(values, dict) and isinstance(values.get("experiment"), dict)
+    return values if known and "environment" in values else None
+
+
+def _check_continues(
+    config: Experiment, record: Mapping[str, Any], folder: Path, transform: str | None
+) -> None:
+    """Raises InputError unless the run that was begun can go on with the config."""
+    if transform or record.get("transform"):
+        raise InputError(
+            "a run whose method was changed by a transform cannot be resumed, as its folder does "
+            f"not hold {transform or record['transform']!r}",
+            path=folder,
+            remedy="Begin again, with --overwrite or another --out",
+        )
+    wanted, stored = flatten(to_json(config)), flatten(record["experiment"])
+    missing = object()
+    different = {k for k in wanted if wanted[k] != stored.get(k, missing)} - CHANGEABLE
+    for name in EXTENDABLE:
+        if name in different and stored.get(name, 0) and wanted[name] > stored[name]:
+            different.remove(name)
+            print(
+                f"note: {name} goes from {stored[name]} to {wanted[name]}; from here on the "
+                "learning rate and the progress of the method are those of the longer run"
+            )
+    if different:
+        raise InputError(
+            f"the checkpoint there was written with another config; different: {sorted(different)}",
+            path=folder,
+            remedy="Resume with the same config, begin again with --overwrite, or choose another "
+            "--out",
+        )
+    then, now = record["environment"].get("numbers"), numbers()
+    if then is not None and then != now:
+        changed = [
+            f"{k} was {then.get(k)!r} and is {v!r}" for k, v in now.items() if then.get(k) != v
+        ]
+        raise InputError(
+            f"JAX is set to compute otherwise than when the run was begun: {'; '.join(changed)}",
+            path=folder,
+            remedy="Set it as it was (JAX_ENABLE_X64 and its kin), or choose another --out",
+        )
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted names."""
+    if not isinstance(values, dict):
+        return {prefix: values}
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= flatten(value, f"{prefix}.{name}" if prefix else name)
+    return out
+
+
+def numbers() -> dict[str, Any]:
+    """Settings of JAX that change what a step computes."""
+    return {
+        name: getattr(jax.config, name)
+        for name in (
+            "jax_enable_x64",
+            "jax_default_matmul_precision",
+            "jax_default_prng_impl",
+            "jax_threefry_partitionable",
+        )
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, settings of JAX and commit that a run depends on."""
+    return {
+        "python": platform.python_version(),
+        "molrel": _version("molrel"),
+        "packages": {package: _version(package) for package in PACKAGES},
+        "commit": _commit(),
+        "device": jax.devices()[0].device_kind,
+        "numbers": numbers(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of the package's own checkout: a package that was installed into another repository's
+    folder has none, and neither has a machine without git."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def write_record(
+    config: Experiment,
+    prepared: Prepared,
+    folder: Path,
+    *,
+    columns: tuple[str, ...],
+    begun: Mapping[str, Any] | None,
+    transform: str | None,
+) -> dict[str, Any]:
+    """Writes ``config.json``, all that a reader of the run needs beside its parameters.
+
+    Args:
+      config, prepared: of the run.
+      folder: of the run.
+      columns: SMILES columns that a file to be scored has by default.
+      begun: record of the run that is continued, which tells the digest of its parameters.
+      transform: name of a change to the method that the config does not tell.
+    """
+    record = {
+        "experiment": to_json(config),
+        "task": asdict(prepared.task),
+        "sides": len(prepared.source_all.sides),
+        "columns": list(columns),
+        "data_digest": prepared.digest,
+        "label_mean": prepared.label_mean.tolist(),
+        "label_scale": prepared.label_scale.tolist(),
+        "transform": transform,
+        "best_digest": None if begun is None else begun.get("best_digest"),
+        "environment": environment(),
+    }
+    _write(record, folder)
+    return record
+
+
+def _write(record: Mapping[str, Any], folder: Path) -> None:
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def save_best(best: dict[str, Any], record: dict[str, Any], folder: Path) -> None:
+    """Writes the selected parameters of every seed to ``best/``, and their digest to the record.
+
+    The old ones are there until the new ones are complete; the same ones are not written again.
+
+    Raises:
+      RunError: they cannot be written.
+    """
+    goal = folder.resolve() / "best"
+    found = digest(best)
+    if record["best_digest"] == found and goal.is_dir():
+        with contextlib.suppress(InputError):  # damaged: to be written again
+            read_best(folder, found)
+            return
+    with writing(goal):
+        scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=goal.parent))
+    checkpointer = ocp.StandardCheckpointer()
+    try:
+        checkpointer.save(scratch / "best", best)
+        checkpointer.wait_until_finished()
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        with contextlib.suppress(RunError):
+            remove(scratch)
+        raise RunError(f"{goal}: cannot write the parameters ({first_line(error)})") from error
+    finally:
+        checkpointer.close()
+    # Before the folder: what is killed in between has no parameters yet, or is told by the
+    # digest not to trust the old ones.
+    record["best_digest"] = found
+    _write(record, folder)
+    with writing(goal):
+        if goal.exists():
+            os.rename(goal, scratch / "old")
+        os.rename(scratch / "best", goal)
+    remove(scratch)
+
+
+def read_best(folder: Path, expected: str | None) -> dict[str, Any]:
+    """Parameters and state of a run, as NumPy arrays.
+
+    Args:
+      folder: of the run.
+      expected: their digest; None for runs whose record has none.
+
+    Raises:
+      InputError: they are missing, damaged, or others than the record's.
+    """
+    best = folder.resolve() / "best"
+    if not best.is_dir():
+        raise InputError(
+            "the run has not finished", path=folder, remedy="Continue it with train --resume"
+        )
+    quiet()
+    checkpointer = ocp.PyTreeCheckpointer()
+    try:
+        # NumPy, so that a run made on an accelerator is read on a machine without one.
+        metadata: Any = checkpointer.metadata(best).item_metadata
+        if metadata is None:
+            raise ValueError("its metadata is damaged")
+        restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
+        restored = checkpointer.restore(best, restore_args=restore)
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        raise _damaged(best, first_line(error)) from error
+    finally:
+        checkpointer.close()
+    # What has no leaves, such as the state without prototypes, is not stored.
+    found = {"state": {}, **restored}
+    if expected is not None and digest(found) != expected:
+        raise _damaged(best, "they are not those that the run ended with")
+    return found
+
+
+def _damaged(best: Path, why: str) -> InputError:
+    return InputError(
+        f"the parameters cannot be read ({why})",
+        path=best,
+        remedy="Delete this folder and run train --resume to write it again",
+    )
