@@ -249,7 +249,7 @@ def check(experiment: Experiment) -> Experiment:
         rules["features.scheme"] = (scheme, scheme == "hu", "'hu' for this method")
     for name, (value, good, wanted) in rules.items():
         if not good:
-            raise InputError(f"config field {name!r} is {value!r}, but must be {wanted}")
+            raise InputError(f"config field {name!r} is {_short(value)}, but must be {wanted}")
     return experiment
 
 

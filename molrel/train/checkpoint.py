@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Float, Int
 
@@ -103,19 +101,3 @@ def first_line(error: Exception) -> str:
     """First line of an error's text, or its kind if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
-
-
-def digest(tree: Any) -> str:
-    """sha256 of a pytree's arrays, with their names, shapes and dtypes, in hexadecimal digits.
-
-    Empty containers count as nothing, since a checkpoint does not keep them.
-    """
-    found = hashlib.sha256()
-    leaves = {
-        jax.tree_util.keystr(path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-    for path, leaf in sorted(leaves.items()):
-        found.update(f"{path} {leaf.dtype.str} {leaf.shape}\n".encode())
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
