@@ -111,7 +111,9 @@ def make_validate(config: Experiment, prepared: Prepared, score: Scorer) -> Vali
 
     def validate(params: Any, state: Any) -> dict[str, float]:
         scores = score(params, state, valid)
-        return selection_metrics(valid.labels, scores, prepared.task.kind)
+        return selection_metrics(
+            valid.labels, scores, prepared.task.kind, unit=prepared.label_scale
+        )
 
     return validate
 
@@ -316,13 +318,17 @@ def _train_and_score(
     return parts, scores, cost
 
 
-def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict[str, float]:
+def selection_metrics(
+    labels: np.ndarray, scores: np.ndarray, kind: str, *, unit: np.ndarray | float = 1.0
+) -> dict[str, float]:
     """Metrics of the source validation set; ``selection`` is larger for better models.
 
     Args:
       labels: [N, T], NaN where unknown.
       scores: [N] or [N, T]; [N, C] of a multiclass task.
       kind: of the task.
+      unit: [T], what the labels of a regression are measured in: the selection is kept in
+        float32, where an RMSE of 1e-46 or 1e39 would be 0 or infinite.
 
     Returns:
       Metrics, each the mean over the targets in which it is defined.
@@ -333,7 +339,8 @@ def selection_metrics(labels: np.ndarray, scores: np.ndarray, kind: str) -> dict
     columns = zip(labels.T, scores.reshape(labels.shape).T, strict=True)
     if kind == "regression":
         metrics = mean_metrics([regression_metrics(y, s) for y, s in columns])
-        return {"selection": -metrics["rmse"], "rmse": metrics["rmse"], "r2": metrics["r2"]}
+        selection = -metrics["rmse"] / float(np.mean(unit))
+        return {"selection": selection, "rmse": metrics["rmse"], "r2": metrics["r2"]}
     metrics = mean_metrics([classification_metrics(y, s, 0.5) for y, s in columns])
     # Labels of one class leave no AUROC: then the better calibrated model is selected.
     selection = -metrics["brier"] if np.isnan(metrics["auroc"]) else metrics["auroc"]

@@ -90,6 +90,7 @@ def sample_negatives_by_stratum(
     *,
     strategy: Strategy,
     seed: int,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
     """As many negatives as positives in each stratum: pairs of 0, 1 and 2 seen molecules.
 
@@ -104,6 +105,7 @@ def sample_negatives_by_stratum(
         (``sample_negatives``).
       seen: bool [M] by molecule id, molecules of the source.
       strategy, seed: as for ``sample_negatives``.
+      known: int [Q, 2], further pairs that must not be drawn.
 
     Returns:
       int32 [P, 2] as of ``sample_negatives``; fewer where a stratum has fewer free pairs
@@ -116,6 +118,7 @@ def sample_negatives_by_stratum(
         parts = _unordered_strata(positives, pool, seen)
     drawn = [np.zeros((0, 2), np.int32)]
     for k, own, ids, other in parts:
+        other = np.concatenate([other, _pairs([] if known is None else known)])
         pairs = _Ordered.of(*ids) if isinstance(ids, tuple) else _Unordered.of(ids)
         taken = np.union1d(pairs.codes(np.concatenate([own, other])), pairs.loops)
         count = min(len(own), pairs.size - len(taken))
@@ -148,7 +151,7 @@ def _ordered_strata(positives: np.ndarray, pool: tuple, seen: np.ndarray) -> lis
     return found
 
 
-def _pairs(pairs: np.ndarray) -> np.ndarray:
+def _pairs(pairs: np.ndarray | list) -> np.ndarray:
     return np.asarray(pairs, np.int64).reshape(-1, 2)
 
 
