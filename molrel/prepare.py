@@ -15,17 +15,26 @@ from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig, Experiment
 from molrel.data import catalog
 from molrel.data.batches import concatenate
+from molrel.data.duplicates import settle_duplicates
+from molrel.data.formats import SUFFIXES
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.negatives import sample_negatives_by_stratum
 from molrel.data.overlap import divide_shared_pairs, overlap
-from molrel.data.read import read_csv, read_frame
+from molrel.data.read import read_csv
 from molrel.data.scaffold_splits import (
     balanced_scaffold_split,
     deterministic_scaffold_split,
     published_split,
     random_scaffold_split,
 )
-from molrel.data.splits import Split, cold_split, random_split, scaffold_split, strata
+from molrel.data.splits import (
+    Split,
+    cold_split,
+    column_split,
+    random_split,
+    scaffold_split,
+    strata,
+)
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError
@@ -111,45 +120,72 @@ def load_dataset(
     max_atoms: int = 100,
     unlabelled: bool = False,
     seen: Collection[str] = (),
+    like: Task | None = None,
 ) -> Dataset:
-    """Loads a catalogue address or a CSV file; draws negatives where there are none.
+    """Loads a catalogue address or a file; draws negatives where there are none.
 
     Args:
-      address: in the catalogue, or path of a CSV file.
-      data: columns of CSV files, and how negatives are drawn.
+      address: in the catalogue, or path of a file (``data.formats``).
+      data: columns of files, and how negatives are drawn.
       max_atoms: larger molecules are set aside.
-      unlabelled: whether a CSV file may lack the label column; its labels are then NaN.
+      unlabelled: whether a file may lack label columns; their labels are then NaN.
       seen: canonical SMILES of the source; negatives are as many as positives in each of
         the strata that they make.
+      like: task of the source, whose classes the words of a file's labels are.
 
     Raises:
       InputError: unknown address, unreadable file, or molecules without examples.
     """
-    path = Path(address)
     if is_file(address):
-        labelled = not unlabelled or data.label_column in read_frame(path, data.smiles_columns)
-        dataset = read_csv(
-            path,
-            smiles_columns=data.smiles_columns,
-            label_columns=(data.label_column,) if labelled else (),
-            task=Task(data.kind, targets=(data.label_column,), symmetric=data.symmetric),
-            max_atoms=max_atoms,
-        )
-        if not labelled:
-            note = f"Has no column {data.label_column!r}: scored, but not evaluated."
-            dataset = replace(dataset, note=note)
+        dataset = read_file(address, data, max_atoms=max_atoms, unlabelled=unlabelled, like=like)
     else:
         dataset = catalog.load(address, max_atoms=max_atoms)
+        if data.duplicates != "keep":
+            dataset = settle_duplicates(dataset, data.duplicates)
     labels = dataset.examples.labels
     positives_only = dataset.task.kind == "binary" and len(labels) and (labels == 1).all()
+    if positives_only and len(dataset.examples.sides) == 2 and dataset.parts is not None:
+        raise InputError(
+            "it has positives only, and none of the negatives to be drawn would belong to a part",
+            path=address,
+            remedy="Add rows of the other class, or choose another data.split",
+        )
     if positives_only and len(dataset.examples.sides) == 2:
         dataset = with_negatives(dataset, seen, strategy=data.negatives, seed=data.split_seed)
     return dataset
 
 
+def read_file(
+    path: str, data: DataConfig, *, max_atoms: int, unlabelled: bool, like: Task | None
+) -> Dataset:
+    """A user's own file, with its duplicates settled."""
+    kind = data.kind
+    if len(data.targets) > 1 and kind != "regression":
+        if kind == "multiclass":
+            raise InputError(
+                f"a multiclass task has one label column, and these are {list(data.targets)}",
+                path=path,
+                remedy="Name one, or set data.kind to binary or regression",
+            )
+        kind = "multilabel"
+    dataset = read_csv(
+        path,
+        smiles_columns=data.smiles_columns,
+        label_columns=data.targets,
+        task=Task(kind, targets=data.targets or ("label",), symmetric=data.symmetric),
+        max_atoms=max_atoms,
+        unlabelled=unlabelled,
+        positive=data.positive,
+        qualifiers=data.qualifiers,
+        like=like,
+        split_column=data.split_column if data.split == "column" and not unlabelled else None,
+    )
+    return settle_duplicates(dataset, data.duplicates)
+
+
 def is_file(address: str) -> bool:
     """Whether an address is that of a file and not one of the catalogue."""
-    return Path(address).suffix in (".csv", ".gz") or Path(address).is_file()
+    return Path(address).suffix.lower() in SUFFIXES or Path(address).is_file()
 
 
 def with_negatives(dataset: Dataset, seen: Collection[str], *, strategy: str, seed: int) -> Dataset:
@@ -189,6 +225,14 @@ def split_source(source: Dataset, data: DataConfig) -> Split:
     if data.split == "scaffold":
         scaffolds = [murcko_scaffold(s) for s in source.molecules]
         return scaffold_split(source.examples, scaffolds, fractions, seed)
+    if data.split == "column":
+        if source.parts is None:
+            raise InputError(
+                "a set of the catalogue has no split column",
+                path=data.source,
+                remedy="Choose another data.split",
+            )
+        return column_split(source.parts, source.rows, data.split_column, data.source)
     if data.split == "published":
         if source.published is None:
             raise InputError(
@@ -217,7 +261,12 @@ def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset 
     if data.target is None:
         return source, None
     target = load_dataset(
-        data.target, data, max_atoms=max_atoms, unlabelled=True, seen=source.molecules
+        data.target,
+        data,
+        max_atoms=max_atoms,
+        unlabelled=True,
+        seen=source.molecules,
+        like=source.task,
     )
     if not len(target.examples):
         raise InputError("the target has no molecules", path=data.target)
@@ -261,7 +310,7 @@ class Divided:
         target = [] if self.target is None else [self.target.examples]
         for examples in (*self.parts.values(), *target):
             arrays = [a for side in examples.sides for a in (side.ids, side.offsets)]
-            for array in (*arrays, examples.labels):
+            for array in (*arrays, examples.labels.astype(np.float32)):
                 found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
 
@@ -310,7 +359,12 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
             f"Of the pairs of molecules that both domains hold, half belong to each, by lot: "
             f"{left_out[0]:,} source and {left_out[1]:,} target examples were left out."
         )
-    if split.dropped:
+    if split.dropped and data.split == "column":
+        notes.append(
+            f"{split.dropped} source examples without a value in {data.split_column!r} were left "
+            "out."
+        )
+    elif split.dropped:
         notes.append(
             f"{split.dropped} source pairs that join two parts of the split were left out."
         )
@@ -333,11 +387,19 @@ def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> No
                 path=data.source,
                 remedy="Fill in labels, or raise data.valid_fraction",
             )
-        if name == "train" and task.kind == "binary" and known.min() == known.max():
+        columns = parts[name].labels.T
+        if name == "train" and all(len(np.unique(c[~np.isnan(c)])) < 2 for c in columns):
+            label = f"{known[0]:.6g}"
+            if task.classes and len(columns) == 1:
+                label = repr(task.classes[int(known[0])])
             raise InputError(
-                f"every label that could be trained on is {known[0]:.0f}",
+                f"every label that could be trained on is {label}"
+                if len(columns) == 1
+                else "no label column has two different labels that could be trained on",
                 path=data.source,
-                remedy="Add examples of the other class",
+                remedy="Add examples of the other class"
+                if task.kind != "regression"
+                else "Add examples with other labels",
             )
 
 

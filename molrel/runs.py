@@ -82,7 +82,12 @@ def load_run(folder: Path) -> Run:
         settings = {
             "config": from_json(values["experiment"], path),
             "task": Task(
-                **task | {"targets": tuple(task["targets"]), "units": tuple(task["units"])}
+                **task
+                | {
+                    "targets": tuple(task["targets"]),
+                    "units": tuple(task["units"]),
+                    "classes": tuple(task.get("classes", ())),
+                }
             ),
             "sides": int(values.get("sides", 2)),
             "data_digest": values.get("data_digest"),
