@@ -41,6 +41,7 @@ SplitName = Literal[
     "random_scaffold",
     "balanced_scaffold",
     "published",
+    "column",
 ]
 
 
@@ -49,20 +50,35 @@ class DataConfig:
     """Which relations are learned from, and which are the target."""
 
     source: str = "mixtures/hydrocarbons"
-    """Address in the catalogue, or path of a CSV file."""
+    """Address in the catalogue, or path of a file: CSV, or another of ``data.formats``."""
     target: str | None = "mixtures/heteroatoms"
     """Address or path of the target domain; its labels are read for the report only."""
     smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
-    """Columns of a CSV file that hold the molecules."""
+    """Columns of a file that hold the molecules."""
     label_column: str = "label"
-    """Column of a CSV file that holds the label."""
-    kind: Literal["binary", "regression"] = "binary"
-    """Labels of a CSV file: 0 or 1, or measured values."""
+    """Column of a file that holds the label; empty reads no labels."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of a file that hold several labels, instead of ``label_column``; a cell may be
+    empty."""
+    kind: Literal["binary", "multiclass", "regression"] = "binary"
+    """Labels of a file: one of two values, one of several classes, or measured values."""
+    positive: str | None = None
+    """Of binary labels in words, the one that is 1; pairs such as active and inactive need no
+    telling."""
+    qualifiers: Literal["set_aside", "strip"] = "set_aside"
+    """What becomes of measured values such as >10000: their rows are set aside, or the number
+    is taken."""
+    duplicates: Literal["keep", "drop", "mean", "error"] = "keep"
+    """What becomes of the same molecules with different labels: kept; left out; one example of
+    the mean, or the most frequent class; or an error."""
     symmetric: bool = True
     """Whether the order of the molecules in a row of a CSV file means nothing."""
     split: SplitName = "random"
     """How the source is divided: ``data.splits`` for relations, of which cold and scaffold hold
-    molecules out; ``data.scaffold_splits`` for single molecules."""
+    molecules out; ``data.scaffold_splits`` for single molecules; ``column`` takes the parts
+    that ``split_column`` names."""
+    split_column: str = "split"
+    """Column of a file that says train, valid or test, read where ``split`` is ``column``."""
     valid_fraction: float = 0.1
     test_fraction: float = 0.1
     split_seed: int = 0
@@ -72,6 +88,11 @@ class DataConfig:
     """Re-draw the source's negatives one to one each epoch."""
     min_carriers: int = 10
     """Molecules in each domain that must have a functional group for it to be aligned."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Columns of a file that hold labels."""
+        return self.label_columns or ((self.label_column,) if self.label_column else ())
 
 
 # Every method that a run can be configured with; flags are those of the config file's choice.

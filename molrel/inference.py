@@ -13,7 +13,8 @@ import pandas as pd
 
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
-from molrel.data.read import parse_cells, read_frame
+from molrel.data.formats import Table, read_table
+from molrel.data.read import parse_cells
 from molrel.data.splits import relation_ids
 from molrel.data.types import Bag, Examples, join
 from molrel.errors import InputError, RunError
@@ -57,9 +58,9 @@ def predict_csv(
     check_output(output)
     run = load_run(folder)
     columns = _columns(run, smiles_columns)
-    frame = read_frame(source, columns)
+    table = read_table(source, columns)
     for name in (*_score_names(run), "error"):
-        if name in frame:
+        if name in table.frame:
             raise InputError(
                 "the file already has a column of this name, which is to be added",
                 path=source,
@@ -67,7 +68,7 @@ def predict_csv(
                 column=name,
                 remedy="Rename it",
             )
-    result = _score_frame(run, frame, columns, source)
+    result = _score_frame(run, table, columns, source)
     text = result.to_csv(index=False, lineterminator="\r\n")
     write_output(output, packed(text.encode(), output.name))
     failed = int(np.sum(np.asarray(result["error"]) != ""))
@@ -95,15 +96,18 @@ def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
     return columns
 
 
-def _score_frame(run: Run, frame: pd.DataFrame, columns: list[str], source: Path) -> pd.DataFrame:
-    """The frame with the columns of the scores, and error."""
+def _score_frame(run: Run, table: Table, columns: list[str], source: Path) -> pd.DataFrame:
+    """The rows of the table with the columns of the scores, and error."""
+    frame = table.frame
     cells = frame[columns].to_numpy(object)
     parsed = parse_cells(cells, run.config.features.max_atoms)
     errors = [
         "; ".join(f"{c}: {parsed.reasons[x]}" for c, x, i in zip(columns, row, ids) if i < 0)
         for row, ids in zip(cells, parsed.ids)
     ]
-    good = (parsed.ids >= 0).all(axis=1)
+    # A malformed row is not scored, whatever stands in its cells.
+    errors = [table.errors.get(row, error) for row, error in zip(frame.index, errors)]
+    good = (parsed.ids >= 0).all(axis=1) & ~frame.index.isin(list(table.errors))
     if not good.any():
         raise InputError(
             f"none of the {len(frame)} rows can be scored; the first: {errors[0]}",
@@ -182,8 +186,9 @@ def evaluate_run(
         settings = replace(
             run.config.data,
             smiles_columns=tuple(_columns(run, smiles_columns)) if is_file(data) else (),
-            label_column=label_column or run.config.data.label_column,
         )
+        if label_column:
+            settings = replace(settings, label_column=label_column, label_columns=())
         frames, notes = _score_dataset(run, own, data, settings)
     of_target = own.loc[own["split"] == "target", "label"].to_numpy()
     has_target = data is not None or not np.isnan(of_target).all()
@@ -242,9 +247,10 @@ def _score_dataset(
             remedy="Restore the file, or train again",
         )
     source = [divided.source.molecules[m] for m in divided.source_all.molecules()]
-    if run.task.kind in ("binary", "regression"):  # of a CSV file, which does not say
-        settings = replace(settings, kind=run.task.kind, symmetric=run.task.symmetric)
-    dataset = load_dataset(address, settings, max_atoms=max_atoms, seen=source)
+    # A file does not say what its labels are. Several columns make the kind multilabel.
+    kind = "binary" if run.task.kind == "multilabel" else run.task.kind
+    settings = replace(settings, kind=kind, symmetric=run.task.symmetric, split="random")
+    dataset = load_dataset(address, settings, max_atoms=max_atoms, seen=source, like=run.task)
     if dataset.task.kind != run.task.kind or len(dataset.examples.sides) != run.sides:
         raise InputError(
             f"is {dataset.task.kind} of {len(dataset.examples.sides)} molecules, the run "

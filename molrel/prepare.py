@@ -16,17 +16,25 @@ from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig, Experiment
 from molrel.data import catalog
 from molrel.data.batches import concatenate
+from molrel.data.duplicates import settle_duplicates
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.negatives import Strategy, sample_negatives_by_stratum
 from molrel.data.overlap import divide_shared_pairs, overlap
-from molrel.data.read import read_csv, read_frame
+from molrel.data.read import read_csv
 from molrel.data.scaffold_splits import (
     balanced_scaffold_split,
     deterministic_scaffold_split,
     published_split,
     random_scaffold_split,
 )
-from molrel.data.splits import Split, cold_split, random_split, scaffold_split, strata
+from molrel.data.splits import (
+    Split,
+    cold_split,
+    column_split,
+    random_split,
+    scaffold_split,
+    strata,
+)
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError
@@ -112,44 +120,63 @@ def load_dataset(
     *,
     max_atoms: int = 100,
     unlabelled: bool = False,
-    seen: Collection[str] = (),
+    seen: Collection[str] | None = (),
+    like: Task | None = None,
 ) -> Dataset:
-    """Loads a catalogue address or a CSV file; draws negatives where there are none.
+    """Loads a catalogue address or a file; draws negatives where there are none.
 
     Args:
-      address: in the catalogue, or path of a CSV file.
-      data: columns of CSV files, and how negatives are drawn.
+      address: in the catalogue, or path of a file (``data.formats``).
+      data: columns of files, and how negatives are drawn.
       max_atoms: larger molecules are set aside.
-      unlabelled: whether a CSV file may lack the label column; its labels are then NaN.
+      unlabelled: whether a file may lack label columns; their labels are then NaN.
       seen: canonical SMILES of the source; negatives are as many as positives in each of
-        the strata that they make.
+        the strata that they make. None draws none.
+      like: task of the source, whose classes the words of a file's labels are.
 
     Raises:
       InputError: unknown address, unreadable file, or molecules without examples.
     """
-    path = Path(address)
     if is_file(address):
-        labelled = not unlabelled or data.label_column in read_frame(path, data.smiles_columns)
-        dataset = read_csv(
-            path,
-            smiles_columns=data.smiles_columns,
-            label_columns=(data.label_column,) if labelled else (),
-            task=Task(data.kind, targets=(data.label_column,), symmetric=data.symmetric),
-            max_atoms=max_atoms,
-        )
-        if not labelled:
-            note = f"Has no column {data.label_column!r}: scored, but not evaluated."
-            dataset = replace(dataset, note=note)
+        dataset = read_file(address, data, max_atoms=max_atoms, unlabelled=unlabelled, like=like)
     else:
         dataset = catalog.load(address, max_atoms=max_atoms)
-        if path.is_file():
+        if Path(address).is_file():
             note = f"Taken from the catalogue; the file of that name here is ./{address}."
             dataset = replace(dataset, note=f"{dataset.note} {note}".strip())
-    labels = dataset.examples.labels
-    positives_only = dataset.task.kind == "binary" and len(labels) and (labels == 1).all()
-    if positives_only and len(dataset.examples.sides) == 2:
+        if data.duplicates != "keep":
+            dataset = settle_duplicates(dataset, data.duplicates)
+    if seen is not None and lacks_negatives(dataset):
         dataset = with_negatives(dataset, seen, strategy=data.negatives, seed=data.split_seed)
     return dataset
+
+
+def read_file(
+    path: str, data: DataConfig, *, max_atoms: int, unlabelled: bool, like: Task | None
+) -> Dataset:
+    """A user's own file, with its duplicates settled."""
+    kind = data.kind
+    if len(data.targets) > 1 and kind != "regression":
+        if kind == "multiclass":
+            raise InputError(
+                f"a multiclass task has one label column, and these are {list(data.targets)}",
+                path=path,
+                remedy="Name one, or set data.kind to binary or regression",
+            )
+        kind = "multilabel"
+    dataset = read_csv(
+        path,
+        smiles_columns=data.smiles_columns,
+        label_columns=data.targets,
+        task=Task(kind, targets=data.targets or ("label",), symmetric=data.symmetric),
+        max_atoms=max_atoms,
+        unlabelled=unlabelled,
+        positive=data.positive,
+        qualifiers=data.qualifiers,
+        like=like,
+        split_column=data.split_column if data.split == "column" and not unlabelled else None,
+    )
+    return settle_duplicates(dataset, data.duplicates)
 
 
 def is_file(address: str) -> bool:
@@ -162,16 +189,29 @@ def is_file(address: str) -> bool:
         return False
     path = Path(address)
     like_a_path = path.suffix or path.is_absolute() or address.startswith((".", "~"))
-    return bool(like_a_path) or path.is_file()
+    return bool(like_a_path) or path.is_file() or address == "-"
 
 
 def with_full_paths(data: DataConfig) -> DataConfig:
-    """The same data, wherever it is read from: files have absolute paths."""
+    """The same data, wherever it is read from: files have absolute paths.
+
+    Raises:
+      InputError: the data are standard input, which is gone once it is read.
+    """
 
     def full(address: str | None) -> str | None:
+        if address == "-":
+            raise InputError("a run reads its data again", path="-", remedy="Give it a file")
         return os.path.abspath(address) if address is not None and is_file(address) else address
 
     return replace(data, source=full(data.source), target=full(data.target))
+
+
+def lacks_negatives(dataset: Dataset) -> bool:
+    """Whether pairs with binary labels are all positive."""
+    labels = dataset.examples.labels
+    binary = dataset.task.kind == "binary" and len(dataset.examples.sides) == 2
+    return binary and len(labels) > 0 and bool((labels == 1).all())
 
 
 def with_negatives(
@@ -180,17 +220,69 @@ def with_negatives(
     """Adds as many negatives as there are positives, drawn over all molecules of the set.
 
     Each molecule keeps the side that it occurs on where sides are roles (``sides_are_roles``).
+
+    Raises:
+      InputError: there is no pair to be drawn.
     """
-    sides = [side.ids for side in dataset.examples.sides]
-    roles = sides_are_roles(dataset)
     known = set(seen)
-    drawn = sample_negatives_by_stratum(
-        np.stack(sides, axis=1),
-        (np.unique(sides[0]), np.unique(sides[1])) if roles else dataset.examples.molecules(),
-        np.array([smiles in known for smiles in dataset.molecules]),
+    flags = np.array([smiles in known for smiles in dataset.molecules])
+    drawn = _draw(dataset, np.arange(len(dataset.examples)), flags, [], strategy, seed)
+    within = " within each stratum" if known else ""
+    return _joined(dataset, drawn, f"{strategy}, 1:1{within}")
+
+
+def with_negatives_by_part(dataset: Dataset, data: DataConfig) -> Dataset:
+    """Divides a source that lists positives only, and draws the negatives of each part.
+
+    Each part's negatives match how often the molecules occur in *its* positives. Matched over
+    the whole set they would tell the test labels: of the pairs of a molecule half are positive,
+    so one that is mostly positive in training is mostly negative in the test part.
+
+    Returns:
+      The data set with negatives, and ``parts``.
+
+    Raises:
+      InputError: there is no pair to be drawn, or the set cannot be divided (``split_source``).
+    """
+    split = split_source(dataset, data)
+    parts = np.full(len(dataset.examples), "", object)
+    trained = np.zeros(len(dataset.molecules), bool)
+    drawn, names = [], []
+    for name in ("train", "valid", "test"):
+        index = getattr(split, name)
+        parts[index] = name
+        drawn.append(_draw(dataset, index, trained, drawn, data.negatives, data.split_seed))
+        names.append(np.full(len(drawn[-1]), name, object))
+        if name == "train":
+            trained[dataset.examples.take(index).molecules()] = True
+    joined = _joined(dataset, np.concatenate(drawn), f"{data.negatives}, 1:1 in each part")
+    return replace(joined, parts=np.concatenate([parts, *names]))
+
+
+def _draw(
+    dataset: Dataset,
+    index: np.ndarray,
+    seen: np.ndarray,
+    others: Sequence[np.ndarray],
+    strategy: Strategy,
+    seed: int,
+) -> np.ndarray:
+    """Negatives int32 [n, 2] for the positives of an index, none of them among ``others``."""
+    positives = np.stack([side.ids for side in dataset.examples.sides], axis=1)
+    mine = positives[index]
+    roles = sides_are_roles(dataset)
+    return sample_negatives_by_stratum(
+        mine,
+        (np.unique(mine[:, 0]), np.unique(mine[:, 1])) if roles else np.unique(mine),
+        seen,
         strategy=strategy,
         seed=seed,
+        known=np.concatenate([positives, *others]),
     )
+
+
+def _joined(dataset: Dataset, drawn: np.ndarray, how: str) -> Dataset:
+    """The data set with the drawn negatives behind its examples, and a note on them."""
     if not len(drawn):
         raise InputError(
             "has positive examples only, and there is no other pair of its molecules to be drawn "
@@ -199,9 +291,8 @@ def with_negatives(
             remedy="Add negative examples, or more molecules",
         )
     negatives = Examples.pairs(drawn, np.zeros(len(drawn)))
-    within = " within each stratum" if known else ""
-    note = f"Negatives are drawn ({strategy}, 1:1{within}); no pair is proven not to interact."
-    if roles:
+    note = f"Negatives are drawn ({how}); no pair is proven not to interact."
+    if sides_are_roles(dataset):
         note += " Each molecule keeps its side in them."
         if dataset.task.symmetric:
             note += (
@@ -236,6 +327,14 @@ def split_source(source: Dataset, data: DataConfig) -> Split:
         data.test_fraction,
     )
     seed = data.split_seed
+    if source.parts is not None:
+        return column_split(source.parts, source.rows, data.split_column, data.source)
+    if data.split == "column":
+        raise InputError(
+            "a set of the catalogue has no split column",
+            path=data.source,
+            remedy="Choose another data.split",
+        )
     if data.split == "random":
         return random_split(source.examples, fractions, seed)
     if data.split == "cold":
@@ -267,11 +366,18 @@ def split_source(source: Dataset, data: DataConfig) -> Split:
 
 def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset | None]:
     """Source and target over one molecule list; the target's are None without a target."""
-    source = load_dataset(data.source, data, max_atoms=max_atoms)
+    source = load_dataset(data.source, data, max_atoms=max_atoms, seen=None)
+    if lacks_negatives(source):
+        source = with_negatives_by_part(source, data)
     if data.target is None:
         return source, None
     target = load_dataset(
-        data.target, data, max_atoms=max_atoms, unlabelled=True, seen=source.molecules
+        data.target,
+        data,
+        max_atoms=max_atoms,
+        unlabelled=True,
+        seen=source.molecules,
+        like=source.task,
     )
     if not len(target.examples):
         raise InputError("the target has no molecules", path=data.target)
@@ -369,7 +475,12 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
             f"Of the pairs of molecules that both domains hold, half belong to each, by lot: "
             f"{left_out[0]:,} source and {left_out[1]:,} target examples were left out."
         )
-    if split.dropped:
+    if split.dropped and data.split == "column":
+        notes.append(
+            f"{split.dropped} source examples without a value in {data.split_column!r} were left "
+            "out."
+        )
+    elif split.dropped:
         notes.append(
             f"{split.dropped} source pairs that join two parts of the split were left out."
         )
@@ -392,11 +503,19 @@ def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> No
                 path=data.source,
                 remedy="Fill in labels, or raise data.valid_fraction",
             )
-        if name == "train" and task.kind == "binary" and known.min() == known.max():
+        columns = parts[name].labels.T
+        if name == "train" and all(len(np.unique(c[~np.isnan(c)])) < 2 for c in columns):
+            label = f"{known[0]:.6g}"
+            if task.classes and len(columns) == 1:
+                label = repr(task.classes[int(known[0])])
             raise InputError(
-                f"every label that could be trained on is {known[0]:.0f}",
+                f"every label that could be trained on is {label}"
+                if len(columns) == 1
+                else "no label column has two different labels that could be trained on",
                 path=data.source,
-                remedy="Add examples of the other class",
+                remedy="Add examples of the other class"
+                if task.kind != "regression"
+                else "Add examples with other labels",
             )
 
 

@@ -84,7 +84,10 @@ def load_run(folder: Path) -> Run:
         run = Run(
             folder=folder,
             config=config,
-            task=Task(**task | {"targets": tuple(task["targets"]), "units": tuple(task["units"])}),
+            task=Task(
+                **task
+                | {name: tuple(task.get(name, ())) for name in ("targets", "units", "classes")}
+            ),
             sides=record.get("sides", 2),
             columns=tuple(record.get("columns") or _usual_columns(config, record)),
             data_digest=record.get("data_digest"),
@@ -123,6 +126,8 @@ def _check_record(run: Run) -> None:
     fitting = {
         "task.kind": task.kind in get_args(Kind),
         "task.targets": all(isinstance(t, str) for t in task.targets) and n_targets > 0,
+        "task.classes": all(isinstance(c, str) for c in task.classes)
+        and len(task.classes) in (0, task.n_classes),
         "task.symmetric": isinstance(task.symmetric, bool),
         "task.n_classes": isinstance(task.n_classes, int) and 2 <= task.n_classes < 2**24,
         "sides": isinstance(run.sides, int) and run.sides in run.config.method.takes_sides,

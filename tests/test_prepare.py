@@ -1,6 +1,7 @@
 """What is learned from: no sampling, scaling or thinning that changes what a file says."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,12 +56,28 @@ def test_roles_tell_nothing_of_drawn_labels(tmp_path, symmetric):
     """A learner that knows only what each molecule is, and on which side, has nothing to learn."""
     first, second = ([f"{'C' * i}{end}" for i in range(1, 40)] for end in ("O", "N"))
     data = config(positives(tmp_path, first, second), symmetric=symmetric)
-    source = load_dataset(data.source, data)
-    index = np.random.default_rng(1).permutation(len(source.examples))
-    train, test = (source.examples.take(i) for i in np.array_split(index, 2))
-    for name, scores in floors(train, test, source.task).items():
+    divided = divide(replace(data, test_fraction=0.3), max_atoms=100)
+    train, test = divided.parts["train"], divided.parts["test"]
+    for name, scores in floors(train, test, divided.source.task).items():
         auroc = classification_metrics(test.labels[:, 0], scores, 0.5)["auroc"]
         assert 0.4 < auroc < 0.6, name
+
+
+@pytest.mark.parametrize("split", ["random", "cold"])
+def test_drawn_negatives_match_the_positives_of_their_own_part(tmp_path, split):
+    first, second = ([f"{'C' * i}{end}" for i in range(1, 40)] for end in ("O", "N"))
+    data = config(positives(tmp_path, first, second), symmetric=False, split=split)
+    divided = divide(replace(data, test_fraction=0.3, valid_fraction=0.2), max_atoms=100)
+    for name, part in divided.parts.items():
+        positive = part.labels[:, 0] == 1
+        assert positive.sum() == (~positive).sum() > 10, name
+        for side in part.sides:
+            counts = [
+                np.bincount(side.ids[chosen], minlength=78) for chosen in (positive, ~positive)
+            ]
+            assert np.abs(counts[0] - counts[1]).mean() < 0.5, name
+    every = np.concatenate([np.stack([s.ids for s in p.sides], 1) for p in divided.parts.values()])
+    assert len(np.unique(every, axis=0)) == len(every)
 
 
 def test_roles_of_a_target_hold_in_each_of_its_strata(tmp_path):

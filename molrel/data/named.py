@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from molrel.data.domains import scaffold_clusters
-from molrel.data.read import parse_cells, read_frame
+from molrel.data.formats import read_frame
+from molrel.data.read import parse_cells
 from molrel.data.types import Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
 

@@ -14,7 +14,8 @@ from rdkit import DataStructs
 from rdkit.Chem import MolFromSmiles
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
-from molrel.data.read import parse_cells, read_frame, unusable
+from molrel.data.formats import read_frame
+from molrel.data.read import parse_cells, unusable
 from molrel.data.types import Dataset, Examples, Task
 
 CLIFF = Task("binary", ("activity cliff",), ("",), symmetric=True)

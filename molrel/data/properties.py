@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from molrel.data.formats import read_frame
 from molrel.data.opioids import RECEPTORS
-from molrel.data.read import read_csv, read_frame
+from molrel.data.read import read_csv
 from molrel.data.splits import TEST, TRAIN
 from molrel.data.types import Dataset, Kind, Task
 

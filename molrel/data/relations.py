@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from molrel.data.read import assemble, parse_cells, read_frame
+from molrel.data.formats import read_frame
+from molrel.data.read import assemble, parse_cells
 from molrel.data.types import Bag, Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
 

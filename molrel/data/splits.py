@@ -184,6 +184,49 @@ def scaffold_split(
     return _by_molecule(examples, part)
 
 
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("valid", "val", "validation", "validate", "dev"), VALID),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+
+
+def column_split(cells: np.ndarray, rows: np.ndarray, column: str, path: str) -> Split:
+    """The parts that a column of the file names: train, valid (val, validation, dev), test.
+
+    Args:
+      cells: object [N], text; the case of letters does not matter. An example with an empty
+        cell is in no part, and counted in ``dropped``.
+      rows: [N], rows of the file, for messages.
+      column, path: for messages.
+
+    Raises:
+      InputError: a cell names no part, or no cell names one that is needed.
+    """
+    part = np.full(len(cells), -1)
+    for n, cell in enumerate(cells):
+        if cell.lower() in PART_NAMES:
+            part[n] = PART_NAMES[cell.lower()]
+        elif cell:
+            raise InputError(
+                f"{cell[:40]!r} names no part",
+                path=path,
+                row=int(rows[n]),
+                column=column,
+                remedy="Write train, valid or test, or leave the cell empty to leave the row out",
+            )
+    train, valid, test = (np.flatnonzero(part == p) for p in (TRAIN, VALID, TEST))
+    for name, found in (("train", train), ("valid", valid)):
+        if not len(found):
+            raise InputError(
+                f"no usable row is of the part {name}",
+                path=path,
+                column=column,
+                remedy="A run needs rows to train on and rows to select by",
+            )
+    return Split(train, valid, test, int((part < 0).sum()))
+
+
 def strata(examples: Examples, seen: np.ndarray) -> np.ndarray:
     """Names how many sides of each example are made of seen molecules only.
 

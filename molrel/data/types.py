@@ -62,7 +62,8 @@ class Examples:
 
     Attributes:
       sides: one Bag a side, each of length N (two for a pair, one for a property).
-      labels: float32 [N, T], NaN where missing.
+      labels: float [N, T], NaN where missing; float64 of a user's file, for measured values may
+        differ by less than float32 can tell. Batches hold float32.
       domain: int32 [N], 0 = source, 1 = target.
       weight: float32 [N], importance of the example in supervised losses.
     """
@@ -75,7 +76,7 @@ class Examples:
     @classmethod
     def pairs(cls, pairs: np.ndarray, labels: np.ndarray, domain: int = 0) -> Examples:
         """Examples of two single molecules; pairs is int [N, 2], labels [N] or [N, T]."""
-        labels = np.asarray(labels, np.float32)
+        labels = np.asarray(labels, np.float64)
         labels = labels if labels.ndim == 2 else labels[:, None]
         return cls(
             sides=(Bag.singles(pairs[:, 0]), Bag.singles(pairs[:, 1])),
@@ -129,6 +130,8 @@ class Task:
       units: unit of each target; "" where it has none.
       symmetric: whether f(a, b) = f(b, a) must hold.
       n_classes: of a multiclass task, whose one label column numbers them from 0.
+      classes: names of the classes by number (of 0 and 1 in a binary task), where the labels
+        are words; else empty.
     """
 
     kind: Kind = "binary"
@@ -136,6 +139,7 @@ class Task:
     units: tuple[str, ...] = ("",)
     symmetric: bool = True
     n_classes: int = 2
+    classes: tuple[str, ...] = ()
 
     @property
     def n_outputs(self) -> int:
@@ -169,6 +173,8 @@ class Dataset:
       published: int8 [N], the part (``splits.TRAIN`` or ``TEST``) that the authors of the set
         put each example in; None where they divide nothing.
       marks: name -> bool [N], kinds of examples that are also scored apart.
+      parts: object [N], what a user's own column says of the part of each example; None
+        where no such column is read.
     """
 
     name: str
@@ -180,6 +186,7 @@ class Dataset:
     note: str = ""
     published: np.ndarray | None = None
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parts: np.ndarray | None = None
 
     def take(self, index: np.ndarray) -> Dataset:
         """The data set restricted to the examples in index; molecules stay as they are."""
@@ -189,6 +196,7 @@ class Dataset:
             rows=self.rows[index],
             published=None if self.published is None else self.published[index],
             marks={name: mark[index] for name, mark in self.marks.items()},
+            parts=None if self.parts is None else self.parts[index],
         )
 
 

@@ -186,15 +186,17 @@ def fit_classical(
     counts = informative(fingerprints, np.unique(sides[chosen]))
     model = _learner(learner, kind, seed, setting, n_estimators, examples_per_tree, len(chosen))
     single_class = kind != "regression" and len(np.unique(labels[chosen])) == 1
+    mean, scale = learning_unit(labels[chosen]) if kind == "regression" else (0.0, 1.0)
     if not single_class:
-        model.fit(pair_features(counts, sides[chosen], symmetric=symmetric), labels[chosen])
+        learned = labels[chosen] if (mean, scale) == (0, 1) else (labels[chosen] - mean) / scale
+        model.fit(pair_features(counts, sides[chosen], symmetric=symmetric), learned)
 
     def score(part: np.ndarray) -> np.ndarray:
         if single_class:  # which not every learner can be fitted to
             return np.full(len(part), float(labels[chosen][0]))
         features = pair_features(counts, part, symmetric=symmetric)
         if kind == "regression":
-            return model.predict(features)
+            return model.predict(features) * scale + mean
         probabilities = model.predict_proba(features)
         if kind != "multiclass":
             return probabilities[:, 1]
@@ -216,6 +218,19 @@ def fit_classical(
             f"{bad} of {sum(s.size for s in scores)} scores are not finite"
         )
     return scores
+
+
+def learning_unit(labels: np.ndarray) -> tuple[float, float]:
+    """(mean, scale) that labels [n] of a regression are standardised with, where they must be.
+
+    scikit-learn compares impurities with absolute numbers and takes variances as differences of
+    squares: trees do not split labels near 1e-30, nor small differences of large ones. Ordinary
+    labels are left as they are: (0, 1).
+    """
+    values = labels.astype(np.float64)
+    mean, scale = float(values.mean()), float(values.std())
+    ordinary = 1e-3 < scale < 1e6 and abs(mean) < 1e4 * scale
+    return (0.0, 1.0) if ordinary or not scale > 0 else (mean, scale)
 
 
 def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:

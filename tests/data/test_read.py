@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from molrel.data.read import read_csv, read_frame, write_rejected
+from molrel.data.formats import read_frame
+from molrel.data.read import read_csv, write_rejected
 from molrel.data.types import Dataset, Task
 from molrel.errors import InputError
 
@@ -106,13 +107,16 @@ WRONG = {
     "header and blank lines": (b"a,b,y\n\n\n", None, None, "no rows"),
     "missing column": (b"a,B,y\nC,C,1\n", 1, "b", "'a', 'B', 'y'"),
     "nearest column": (b"smiles_a,bb,y\nC,C,1\n", 1, "a", "no column 'a', 'b'"),
-    "semicolons": (b"a;b;y\nC;C;1\n", 1, "a", "separated"),
+    "blanks for separators": (b"a b y\nC C 1\n", 1, "a", "separated by blanks"),
     "duplicate header": (b"a,b,a,y\nC,C,C,1\n", 1, "a", "2 times"),
-    "ragged": (b"a,b,y\nC,C,1\nC,C\nC,C\n", 3, None, "2 such rows"),
-    "unclosed quote": (b'a,b,y\nC,C,1\n"C,C,1\n', 3, None, "not a CSV"),
+    "all ragged": (b"a,b,y\nC,C\nC,C\n", 2, None, "2 such rows, which are all"),
+    "all longer": (b"a,b,y\n1,C,C,1\n", 2, None, "4 cells where the header has 3"),
+    "unclosed quote": (b'a,b,y\n"C,C,1\n', 2, None, "quotation mark is not closed"),
+    "unclosed quote in the header": (b'a,"b,y\nC,C,1\n', 1, None, "header has a quotation mark"),
     "not UTF-8": (b"a,b,y\nC,C,1\nC,\xff,1\n", 3, None, "byte 14 (0xff)"),
     "not UTF-8 behind a mark": (b"\xef\xbb\xbfa,b,y\nC,\xff,1\n", 2, None, "byte 11 (0xff)"),
-    "UTF-16": ("a,b,y\nC,C,1\n".encode("utf-16"), 1, None, "byte 0"),
+    "UTF-16 without mark": ("a,b,y\nC,C,1\n".encode("utf-16-le"), None, None, "UTF-16"),
+    "half of UTF-16": ("a,b,y\nC,C,1\n".encode("utf-16")[:-1], None, None, "UTF-16 text but"),
     "label 2": (b"a,b,y\nC,C,1\nC,C,2\nC,C,yes\n", 3, "y", "2 such rows"),
     "label text": (b"a,b,y\nC,C,high\n", 2, "y", "'high' is not 0 or 1"),
     "no usable row": (b"a,b,y\nC,?,1\n,C,1\n", 2, "b", "none of the 2 rows"),
@@ -134,10 +138,14 @@ def test_nearest_column_is_suggested(tmp_path):
     assert "Did you mean 'smiles_B'?" in str(error)
 
 
-@pytest.mark.parametrize("label", ["inf", "-1e400", "1e39", "x", "1_0", "0x10"])
+@pytest.mark.parametrize("label", ["inf", "-1e400", "1e39", "x", "1_0", "0x10", "True", "1+2"])
 def test_regression_labels_must_be_finite_numbers(tmp_path, label):
-    error = error_of(tmp_path, f"a,b,y\nC,C,1\nC,C,{label}\n", task=Task("regression"))
-    assert (error.row, error.column) == (3, "y")
+    error = error_of(tmp_path, f"a,b,y\nC,C,{label}\n", task=Task("regression"))
+    assert (error.row, error.column) == (2, "y")
+    d = read(tmp_path, f"a,b,y\nC,C,1\nC,C,{label}\nC,C,3\n", task=Task("regression"))
+    assert d.examples.labels.ravel().tolist() == [1, 3] and d.rows.tolist() == [2, 4]
+    assert [(r.row, r.column, r.value) for r in d.rejected] == [(3, "y", label)]
+    assert "1 row was set aside" in d.note and "row 3" in d.note
 
 
 @pytest.mark.parametrize("label, good", [("3", True), ("2.0", True), ("-1", False), ("1.5", False)])
@@ -145,12 +153,15 @@ def test_class_labels_are_whole_numbers(tmp_path, label, good):
     content = f"a,b,y\nC,C,{label}\n"
     if good:
         d = read(tmp_path, content, task=Task("multiclass"))
-        assert d.examples.labels[0, 0] == float(label)
+        assert d.task.classes == (str(int(float(label))),) and d.examples.labels[0, 0] == 0
     else:
         assert error_of(tmp_path, content, task=Task("multiclass")).row == 2
 
 
-@pytest.mark.parametrize("cell", ["", "  ", "nan", "NaN", "NA", "n/a", "NULL", "None"])
+@pytest.mark.parametrize(
+    "cell",
+    ["", "  ", "nan", "NaN", "NA", "n/a", "NULL", "None", "-", ".", "?", "unknown", "#N/A", "<NA>"],
+)
 def test_missing_labels_are_nan(tmp_path, cell):
     assert np.isnan(read(tmp_path, f"a,b,y\nC,C,{cell}\n").examples.labels).all()
 

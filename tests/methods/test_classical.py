@@ -199,3 +199,23 @@ def test_counts_of_bags_add_up_and_saturate():
     counts = np.array([[1, 200], [2, 100], [0, 7]], np.uint8)
     bags = [np.array([0]), np.array([0, 1]), np.array([2, 2])]
     assert bag_fingerprints(counts, bags).tolist() == [[1, 200], [3, 255], [0, 14]]
+
+
+@pytest.mark.parametrize("learner", ["linear", "forest", "boosting", "svm"])
+@pytest.mark.parametrize("scale, offset", [(1e-30, 0.0), (1e21, 0.0), (1.0, 1e8)])
+def test_predictions_do_not_depend_on_the_unit_of_the_labels(learner, scale, offset):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 4, (60, 16)).astype(np.uint8)
+    sides = rng.integers(0, 60, (200, 2))
+    plain = counts[sides].sum(axis=1)[:, :3].sum(axis=1) + 0.1 * rng.normal(size=200)
+    plain = (plain - plain.mean()) / plain.std()
+    standard, other = (
+        fit_classical(
+            learner, counts, sides, y, [sides], kind="regression", seed=0, n_estimators=20
+        )[0]
+        for y in (plain, offset + scale * plain)
+    )
+    # Rounding decides between splits that are equally good, so trees differ a little.
+    error = (other - offset) / scale - standard
+    assert np.abs(error).mean() < (1e-6 if learner in ("linear", "svm") else 0.15)
+    assert np.std(standard) > 0.5
