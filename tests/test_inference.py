@@ -105,6 +105,23 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(trained, tmp_
             predict_csv(trained / "run", path, output)
 
 
+def test_a_malformed_row_keeps_its_place_and_the_others_are_scored(trained, tmp_path):
+    (tmp_path / "in.csv").write_text(
+        "# exported\nid;a;b;note\n1;CCO;CCN;x\n2;CCO;CCN\n3;CCO;CCN;x;y\n"
+        '4;CCO;"CCN;x\n5;CCN;CCO;x\n'
+    )
+    counts = predict_csv(trained / "run", tmp_path / "in.csv", tmp_path / "out.csv")
+    assert counts == {"scored": 2, "failed": 3}
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["id"] for r in rows] == ["1", "2", "3", "4", "5"]
+    assert [r["a"] for r in rows] == ["CCO", "CCO", "CCO", "CCO", "CCN"]
+    assert [bool(r["score"]) for r in rows] == [True, False, False, False, True]
+    assert rows[0]["score"] == rows[4]["score"]
+    for row, words in zip(rows[1:4], ("3 cells where", "5 cells where", "mark is not closed")):
+        assert words in row["error"]
+
+
 CELLS = st.sampled_from(["C", "CCO", "c1ccccc1", "", "xx", '"', "C C", "[Fe+2]", "é", "\t", "1,2"])
 
 

@@ -131,7 +131,8 @@ def _decode(content: bytes, path: str) -> tuple[str, str]:
             remedy="Save the file as UTF-8",
         )
     try:
-        return content.decode("utf-8-sig"), ""
+        # Files that were joined may begin with several marks.
+        return content.decode("utf-8-sig").lstrip("\ufeff"), ""
     except UnicodeDecodeError as error:
         # error.start counts from behind a byte order mark.
         start = error.start + len(content) - len(error.object)

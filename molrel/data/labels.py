@@ -220,9 +220,12 @@ def _far(values: np.ndarray, cells: pd.Series) -> list[str]:
     known = values[~np.isnan(values)]
     if len(known) < 4:
         return []
-    median, spread = np.median(known), 0.0
-    for low, high, width in ((25, 75, 1.349), (1, 99, 4.653)):
-        spread = spread or float(np.subtract(*np.percentile(known, (high, low)))) / width
+    median = np.median(known)
+    # Of normally distributed labels 1.349 standard deviations; where half of the labels are
+    # equal, how far those lie off that differ.
+    spread = float(np.subtract(*np.percentile(known, (75, 25)))) / 1.349
+    if not spread and (known != median).any():
+        spread = float(np.median(np.abs(known - median)[known != median]))
     far = np.flatnonzero(np.abs(values - median) > FAR * spread) if spread else []
     if not len(far):
         return []
