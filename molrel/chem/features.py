@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
 from molrel.chem.fingerprints import morgan_counts
 from molrel.chem.fragments import brics_fragments, fragment_types
@@ -15,7 +15,7 @@ from molrel.chem.groups import match_groups
 from molrel.chem.pictures import draw
 from molrel.chem.scaffolds import scaffold_of
 from molrel.chem.schemes import FEATURE_SCHEMES, Column, Number
-from molrel.chem.smiles import FLAGS, MoleculeError, canonicalise, find_flags, inchikey
+from molrel.chem.smiles import FLAGS, canonicalise, find_flags, guarded, inchikey
 from molrel.errors import InputError
 
 
@@ -101,14 +101,8 @@ def featurise(smiles: str, config: FeatureConfig) -> MoleculeFeatures:
     Raises:
       MoleculeError: the SMILES cannot be used, or RDKit fails on it; names the SMILES.
     """
-    with rdBase.BlockLogs():
-        try:
-            return _featurise(*canonicalise(smiles, config.max_atoms), config)
-        except MoleculeError as error:
-            raise MoleculeError(error.reason, str(smiles)) from error
-        except Exception as error:
-            reason = f"RDKit fails on it ({type(error).__name__}: {error})"
-            raise MoleculeError(reason, str(smiles)) from error
+    with guarded(str(smiles)):
+        return _featurise(*canonicalise(smiles, config.max_atoms), config)
 
 
 def _featurise(molecule: Chem.Mol, canonical: str, config: FeatureConfig) -> MoleculeFeatures:

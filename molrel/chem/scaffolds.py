@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from molrel.chem.smiles import MoleculeError
+from molrel.chem.smiles import MoleculeError, guarded
 
 
 def scaffold_of(molecule: Chem.Mol, *, chirality: bool = False) -> str:
@@ -27,10 +27,10 @@ def murcko_scaffold(smiles: str, *, chirality: bool = False) -> str:
     Remembered, since splits, strata and numbers of scaffolds each ask for all molecules.
 
     Raises:
-      MoleculeError: RDKit cannot read the SMILES.
+      MoleculeError: RDKit cannot read the SMILES, or fails on it; names the SMILES.
     """
-    with rdBase.BlockLogs():
+    with guarded(smiles):
         molecule = Chem.MolFromSmiles(smiles)
         if molecule is None:
-            raise MoleculeError("cannot be read as SMILES", smiles)
+            raise MoleculeError("cannot be read as SMILES")
         return scaffold_of(molecule, chirality=chirality)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
-from molrel.errors import InputError
+from molrel.errors import InputError, RunError
 
 FLAGS = ("salt", "metal", "dative", "bondless")
 
@@ -19,6 +22,23 @@ _DATIVE = {
     Chem.BondType.DATIVER,
 }
 _METAL = rdqueries.MAtomQueryAtom()
+
+_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+_NUMBERS = re.compile(r"([#H:+-]?)0*(\d+)")
+# What a number in brackets is by the sign before it, and the largest that RDKit stores as it is.
+_LARGEST = {
+    "": ("isotope", 2**16 - 1),
+    "#": ("atomic number", 118),
+    "H": ("hydrogen count", 127),
+    "+": ("charge", 127),
+    "-": ("charge", 127),
+    ":": ("atom map number", 2**31 - 1),
+}
+_ORGANIC = re.compile(r"Cl|Br|[BCNOPSFIbcnops*]")
+_HYDROGENS = re.compile(r"\[\d*(?:H(?![a-z])|#0*1(?!\d))")
+_CLOSURES = re.compile(r"%\(\d*\)|%\d\d|\d")
+_MOST_HYDROGENS = 127
+_MOST_CLOSURES = 8
 
 
 class MoleculeError(InputError):
@@ -37,6 +57,33 @@ class MoleculeError(InputError):
     def __str__(self) -> str:
         shown = self.smiles if len(self.smiles) <= 200 else self.smiles[:200] + "..."
         return f"{self.reason}: {shown!r}" if self.smiles else self.reason
+
+
+@contextmanager
+def guarded(smiles: str = "") -> Iterator[None]:
+    """Silences RDKit, and makes any failure of it a failure of the one molecule at hand.
+
+    Args:
+      smiles: named in the error, unless the caller does that.
+
+    Raises:
+      MoleculeError: RDKit raised something, be it an error of C++, Boost or Python. What is
+        no fault of the molecule passes: ``InputError``, ``RunError`` and a lack of memory.
+    """
+    with rdBase.BlockLogs():
+        try:
+            yield
+        except MoleculeError as error:
+            if smiles and not error.smiles:
+                raise MoleculeError(error.reason, smiles) from error
+            raise
+        except (InputError, RunError, MemoryError):
+            raise
+        except Exception as error:
+            # RDKit goes on with the place in its code and the versions of its libraries.
+            said = " ".join(str(error).partition("Violation occurred")[0].split())[:200]
+            reason = f"RDKit fails on it ({': '.join(filter(None, (type(error).__name__, said)))})"
+            raise MoleculeError(reason, smiles) from error
 
 
 @dataclass(frozen=True)
@@ -72,9 +119,10 @@ def parse(smiles: str, max_atoms: int = 100) -> Parsed:
       max_atoms: largest number of atoms allowed (see ``Parsed.n_atoms``).
 
     Raises:
-      MoleculeError: empty, unreadable, no atoms, or too large; its text is the reason.
+      MoleculeError: empty, unreadable, no atoms, or too large, or RDKit fails on it; its text
+        is the reason.
     """
-    with rdBase.BlockLogs():
+    with guarded():
         molecule, canonical = canonicalise(smiles, max_atoms)
         return Parsed(
             smiles=canonical,
@@ -93,7 +141,7 @@ def canonical_smiles(smiles: str, max_atoms: int = 100) -> str:
     Raises:
       MoleculeError: as ``parse``.
     """
-    with rdBase.BlockLogs():
+    with guarded():
         return canonicalise(smiles, max_atoms)[1]
 
 
@@ -145,7 +193,48 @@ def _checked(smiles: str, max_atoms: int) -> str:
     strange = [c for c in text if not (c.isascii() and c.isprintable())]
     if strange:
         raise MoleculeError(f"has the character {ascii(strange[0])}, which is not part of SMILES")
+    _check_numbers(text)
+    _check_sizes(text, max_atoms)
     return text
+
+
+def _check_numbers(text: str) -> None:
+    """Refuses numbers in brackets that RDKit would not store: it keeps their last bits.
+
+    ``[CH256]`` would be read as ``[C]``, ``[65536C]`` as ``C`` and ``[CH4+200]`` as
+    ``[CH4-56]``.
+    """
+    for atom in _BRACKETS.findall(text):
+        for sign, digits in _NUMBERS.findall(atom):
+            what, largest = _LARGEST[sign]
+            if len(digits) > 10 or int(digits) > largest:
+                shown = atom if len(atom) <= 40 else atom[:40] + "..."
+                raise MoleculeError(f"the {what} of {shown} is larger than {largest}")
+
+
+def _check_sizes(text: str, max_atoms: int) -> None:
+    """Refuses by its text what would take RDKit seconds to read, only to be refused then.
+
+    Atoms are counted without the hydrogens written out, which RDKit takes into their
+    neighbours. RDKit counts those in eight bits, and its search for rings takes the cube of
+    the number of bonds.
+    """
+    bare = _BRACKETS.sub("", text)
+    hydrogens = len(_HYDROGENS.findall(text))
+    atoms = len(_ORGANIC.findall(bare)) + len(_BRACKETS.findall(text)) - hydrogens
+    if atoms > max_atoms:
+        raise MoleculeError(f"has {atoms} atoms, more than {max_atoms}")
+    closures = len(_CLOSURES.findall(bare))
+    if closures > max(_MOST_CLOSURES * max_atoms, 100):
+        raise MoleculeError(
+            f"has {closures} ring closure digits, more than {_MOST_CLOSURES} for each of "
+            f"{max_atoms} atoms"
+        )
+    if hydrogens > _MOST_HYDROGENS:
+        unchecked = Chem.MolFromSmiles(text, sanitize=False)
+        for atom in () if unchecked is None else unchecked.GetAtoms():
+            if atom.GetDegree() + atom.GetNumExplicitHs() > _MOST_HYDROGENS:
+                raise MoleculeError(f"an atom has more than {_MOST_HYDROGENS} neighbours")
 
 
 def _read(text: str) -> Chem.Mol:
@@ -154,15 +243,33 @@ def _read(text: str) -> Chem.Mol:
     if molecule is not None:
         return molecule
     unchecked = Chem.MolFromSmiles(text, sanitize=False)
-    problems = Chem.DetectChemistryProblems(unchecked) if unchecked is not None else ()
-    if problems:
-        raise MoleculeError(f"is not a valid molecule ({problems[0].Message()})")
-    raise MoleculeError("cannot be read as SMILES")
+    if unchecked is None:
+        raise MoleculeError("cannot be read as SMILES")
+    try:
+        problems = Chem.DetectChemistryProblems(unchecked)
+    except RuntimeError:  # it stumbles over a few of them itself
+        problems = ()
+    why = f" ({' '.join(problems[0].Message().split())})" if problems else ""
+    raise MoleculeError(f"is not a valid molecule{why}")
+
+
+def inchikey_of(smiles: str) -> str:
+    """``inchikey`` of a canonical SMILES.
+
+    Raises:
+      MoleculeError: RDKit cannot read it; names the SMILES.
+    """
+    with guarded(smiles):
+        return inchikey(_read(smiles), smiles)
 
 
 def inchikey(molecule: Chem.Mol, canonical: str) -> str:
     """Standard InChIKey, or ``smiles:`` and the canonical SMILES where there is none."""
-    return Chem.MolToInchiKey(molecule) or f"smiles:{canonical}"
+    try:
+        key = Chem.MolToInchiKey(molecule)
+    except RuntimeError:  # InChI gives up on the molecule in its own way
+        key = ""
+    return key or f"smiles:{canonical}"
 
 
 def find_flags(molecule: Chem.Mol) -> tuple[str, ...]:

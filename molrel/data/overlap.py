@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from rdkit import Chem, rdBase
 
-from molrel.chem.smiles import inchikey
+from molrel.chem.smiles import inchikey_of
 from molrel.data.splits import relation_ids, strata
 from molrel.data.types import Bag, Dataset, Examples, join
 
@@ -34,8 +33,7 @@ def overlap(source: Dataset, target: Dataset) -> dict:
     """
     source, target = (each.take(each.rows >= 0) for each in (source, target))
     names = sorted(set(source.molecules) | set(target.molecules))
-    with rdBase.BlockLogs():
-        key_of = {s: inchikey(Chem.MolFromSmiles(s), s) for s in names}
+    key_of = {s: inchikey_of(s) for s in names}
     keys = {key: i for i, key in enumerate(sorted(set(key_of.values())))}
 
     def by_key(dataset: Dataset) -> Examples:
