@@ -25,7 +25,7 @@ from molrel.data.types import Examples, Task
 from molrel.errors import InputError, RunError, writing
 from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
-from molrel.memory import peak_memory_mb
+from molrel.memory import enable_compilation_cache, peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, by_target, fit_classical
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, is_file, prepare
@@ -61,7 +61,7 @@ def check_sides(config: Experiment, n_sides: int) -> None:
             f"{type(config.method).__name__} takes examples of {' or '.join(map(str, takes))} "
             f"molecules, and these are of {n_sides}",
             path=config.data.source,
-            remedy="For single molecules take configs/property_gin.py or configs/topexpert.py",
+            remedy="For single molecules take the preset property_gin or topexpert",
         )
 
 
@@ -190,6 +190,7 @@ def run(
     folder: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     compare: Sequence[Path] = (),
     cache: Path | None = None,
     transform: Callable[[Method], Method] = lambda method: method,
@@ -200,6 +201,7 @@ def run(
       config: the experiment.
       folder: run folder; made if missing.
       resume: continue from the newest checkpoint in it.
+      overwrite: begin anew where the folder holds a run already.
       compare: other run folders whose scores are put beside this run's.
       cache: folder of the feature cache.
       transform: changes the method before it is trained, such as adding a loss to it.
@@ -212,6 +214,7 @@ def run(
       RunError: a loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
+    enable_compilation_cache()
     check(config)
     if config.data.target is None and config.method.adapts:
         print("No target domain: the adaptation terms are switched off.")

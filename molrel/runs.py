@@ -15,6 +15,7 @@ from molrel.chem.cache import featurise_all
 from molrel.config import Experiment, from_json
 from molrel.data.types import Examples, Task
 from molrel.errors import InputError
+from molrel.memory import enable_compilation_cache
 from molrel.prepare import molecule_table
 from molrel.train.checkpoint import first_line, quiet
 from molrel.train.predict import make_predictor, to_scores
@@ -73,6 +74,7 @@ def load_run(folder: Path) -> Run:
     Raises:
       InputError: not a run, not finished, or its files are damaged.
     """
+    enable_compilation_cache()
     path = folder / "config.json"
     if not path.is_file():
         raise InputError("is not a run folder: it has no config.json", path=folder)
