@@ -7,7 +7,7 @@ from typing import Literal
 
 from molrel.chem.features import FeatureConfig
 from molrel.config import DataConfig, Experiment, Methods
-from molrel.data.properties import MOLECULEACE_TARGETS, MOLECULENET
+from molrel.data.facts import MOLECULEACE_TARGETS, MOLECULENET
 from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.topexpert import ExpertWeights, TopExpertConfig
 from molrel.nn.hu import Convolution

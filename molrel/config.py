@@ -135,8 +135,12 @@ class TrainCommand:
     """Run folder."""
     resume: bool = False
     """Continue the run in the folder, bit for bit."""
+    overwrite: bool = False
+    """Begin anew where the folder holds a run already."""
     compare: tuple[Path, ...] = ()
     """Run folders to put beside this one in the report."""
+    workers: int | None = None
+    """Processes that compute features; default: one a usable core."""
 
 
 def load_config_file(path: Path) -> Experiment:

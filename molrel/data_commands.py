@@ -1,21 +1,16 @@
-"""What ``molrel data`` prints: the catalogue, overlap and discrepancy of domains."""
+"""What ``molrel data`` prints: the catalogue, overlap and discrepancy of domains.
+
+What takes seconds to import is imported by the commands that need it.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
-from molrel.chem.cache import featurise_all
-from molrel.chem.features import FeatureConfig
-from molrel.config import DataConfig
 from molrel.data import catalog
-from molrel.data.discrepancy import discrepancy_rows
-from molrel.data.overlap import overlap
+from molrel.data.entry import Entry
 from molrel.data.types import Dataset, join
-from molrel.evaluate.markdown import markdown_table
-from molrel.prepare import load_dataset
-from molrel.reporting import substructures
 
 
 def list_sets() -> None:
@@ -25,22 +20,65 @@ def list_sets() -> None:
         print(f"{name:28} {entry.task.kind:10} {entry.licence}")
 
 
-def info(address: str) -> None:
-    """Everything the catalogue knows of a set, and the size of what loads."""
-    name = address.split("/")[0]
-    entry = catalog.describe(name)
-    for field in ("name", "domains", "licence", "citation", "address", "note"):
-        print(f"{field}: {getattr(entry, field)}")
-    addresses = [address] if "/" in address else [f"{name}/{d}" for d in entry.domains] or [name]
-    for each in addresses:
-        dataset = catalog.load(each)
-        labels = dataset.examples.labels
-        columns = f" of {labels.shape[1]} columns" if labels.shape[1] > 1 else ""
-        print(
-            f"{each}: {len(dataset.examples):,} examples of {len(dataset.examples.molecules()):,} "
-            f"molecules, {len(dataset.rejected)} rejected (of those, molecules of more than 100 "
-            f"atoms fit a larger features.max_atoms), mean label{columns} {np.nanmean(labels):.3f}"
-        )
+def info(address: str, *, count: bool = False) -> None:
+    """Everything the catalogue knows of a set, and whether its files are there.
+
+    Args:
+      address: name, or name/domain.
+      count: whether to verify and load it too, and print its size.
+    """
+    entry = catalog.describe(address)
+    domain = address.partition("/")[2]
+    targets = ", ".join(entry.task.targets) or "named by its file"
+    order = "order means nothing" if entry.task.symmetric else "order matters"
+    sides = ", ".join(entry.columns) + (f" ({order})" if len(entry.columns) > 1 else "")
+    facts = {
+        "name": entry.name,
+        "domains": ", ".join(entry.domains) or "none",
+        "task": f"{entry.task.kind}: {targets}",
+        "molecules": sides,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "address": entry.address or "none of its own",
+        "note": entry.note,
+        "files": _presence(entry, domain),
+    }
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    if not count:
+        return
+    for each in (
+        [address] if domain or not entry.domains else [f"{entry.name}/{d}" for d in entry.domains]
+    ):
+        print(f"{each}: {_size(catalog.load(each))}")
+
+
+def _presence(entry: Entry, domain: str) -> str:
+    """Where the files of a set are, or what to do to have them; their content is not read."""
+    if entry.packages:
+        missing = [name for name in entry.packages if find_spec(name) is None]
+        come = f"come with the packages {' and '.join(entry.packages)}"
+        return f'{come}, not installed: pip install "molrel[demo]"' if missing else come
+    if not entry.files:
+        return "come with molrel"
+    needed, folders = entry.needed(domain), catalog.data_folders()
+    folder = catalog.find(needed, folders)
+    paths = ", ".join(needed)
+    if folder is None:
+        return f"not found; put them into a folder and name it in MOLREL_DATA: {paths}"
+    return f"in {folder}: {paths}"
+
+
+def _size(dataset: Dataset) -> str:
+    import numpy as np
+
+    labels = dataset.examples.labels
+    columns = f" of {labels.shape[1]} columns" if labels.shape[1] > 1 else ""
+    return (
+        f"{len(dataset.examples):,} examples of {len(dataset.examples.molecules()):,} "
+        f"molecules, {len(dataset.rejected)} rejected (of those, molecules of more than 100 "
+        f"atoms fit a larger features.max_atoms), mean label{columns} {np.nanmean(labels):.3f}"
+    )
 
 
 def fetch(name: str, folder: Path | None) -> None:
@@ -50,12 +88,20 @@ def fetch(name: str, folder: Path | None) -> None:
 
 def print_overlap(source: str, target: str, smiles_columns: tuple[str, ...]) -> None:
     """What two domains share."""
+    from molrel.data.overlap import overlap
+
     for name, value in overlap(*_load(source, target, smiles_columns)).items():
         print(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}")
 
 
 def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...]) -> None:
     """Jensen-Shannon divergence of substructures against its permutation null."""
+    from molrel.chem.cache import featurise_all
+    from molrel.chem.features import FeatureConfig
+    from molrel.data.discrepancy import discrepancy_rows
+    from molrel.evaluate.markdown import markdown_table
+    from molrel.reporting import substructures
+
     first, second = _load(source, target, smiles_columns)
     features = featurise_all(first.molecules, FeatureConfig())
     rows = discrepancy_rows(
@@ -69,6 +115,9 @@ def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...])
 
 def _load(source: str, target: str, smiles_columns: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     """Two domains over one molecule list; CSV files need no label."""
+    from molrel.config import DataConfig
+    from molrel.prepare import load_dataset
+
     data = DataConfig(smiles_columns=smiles_columns, label_column="")
     first, second = (load_dataset(address, data, unlabelled=True) for address in (source, target))
     return join(first, second)

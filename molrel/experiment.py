@@ -21,7 +21,7 @@ from molrel.errors import InputError, writing
 from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
 from molrel.files import only_one
-from molrel.memory import peak_memory_mb
+from molrel.memory import enable_compilation_cache, peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, by_target, fit_classical
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, is_file, prepare, with_full_paths
@@ -55,7 +55,7 @@ def check_sides(config: Experiment, n_sides: int) -> None:
             f"{type(config.method).__name__} takes examples of {' or '.join(map(str, takes))} "
             f"molecules, and these are of {n_sides}",
             path=config.data.source,
-            remedy="For single molecules take configs/property_gin.py or configs/topexpert.py",
+            remedy="For single molecules take the preset property_gin or topexpert",
         )
 
 
@@ -231,6 +231,7 @@ def run(
       RunError: a loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
+    enable_compilation_cache()
     check(config)
     if config.data.target is None and config.method.adapts:
         print("No target domain: the adaptation terms are switched off.")

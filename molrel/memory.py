@@ -59,33 +59,59 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    features = next((x for x in lines if x.startswith(("flags", "Features"))), platform.processor())
+    features = next((x for x in lines if x.startswith(("flags", "Features"))), None)
+    if features is None:
+        features = platform.processor()  # starts a process
     return f"{platform.machine()}-{zlib.crc32(features.encode()):08x}"
 
 
-def compilation_cache_folder() -> Path:
-    """``$MOLREL_CACHE/jax``, or ``~/.cache/molrel/jax``, and in it a folder for this processor."""
+def compilation_cache_folder() -> Path | None:
+    """``$MOLREL_CACHE/jax``, or ``~/.cache/molrel/jax``, and in it a folder for this processor.
+
+    None where MOLREL_CACHE is set to nothing, or where there is no home folder.
+    """
     chosen = os.environ.get("MOLREL_CACHE")
-    base = Path(chosen) if chosen else Path.home() / ".cache" / "molrel"
+    if chosen == "":
+        return None
+    try:
+        base = Path(chosen) if chosen else Path.home() / ".cache" / "molrel"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return None
     return base / "jax" / _processor()
 
 
-def enable_compilation_cache(folder: str | Path | None = None) -> Path:
+def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
     """Keeps compiled programs on disk, so that the next process need not compile them again.
 
-    Call it before JAX is imported: XLA on CPU reports every program that it loads as an error
+    ``import molrel`` does it where JAX is not imported yet; otherwise a run does it when it
+    begins. Before is better: XLA on CPU reports every program that it loads as an error
     (jax-ml/jax#38445), because it takes preferences of the compiler for abilities of the
     processor, and how much it reports is settled when JAX is imported. Failures are raised as
     exceptions all the same. Processes started later inherit the settings.
 
+    What the user has set stays as it is: JAX's own variables and options, and
+    JAX_ENABLE_COMPILATION_CACHE=0 or an empty MOLREL_CACHE, which keep nothing.
+
     Args:
-      folder: where; the default is ``$JAX_COMPILATION_CACHE_DIR`` if it is set, otherwise
+      folder: where; the default is JAX's own setting if there is one, otherwise
         ``compilation_cache_folder()``. It is created on first use.
 
     Returns:
-      The folder.
+      The folder; None where nothing is kept.
     """
-    chosen = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or compilation_cache_folder()
+    if folder is None and "jax" in sys.modules:
+        import jax
+
+        present = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+        if present is not None:
+            return Path(present) if present else None
+    chosen = folder
+    if chosen is None:
+        chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if chosen is None:
+        chosen = compilation_cache_folder()
+    if not chosen:
+        return None
     settings = {
         "jax_compilation_cache_dir": str(chosen),
         # Programs for CPUs compile in less than the default threshold of one second, but there
@@ -93,13 +119,15 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path:
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
-    os.environ.update({name.upper(): str(value) for name, value in settings.items()})
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "jax" in sys.modules:
         import jax
 
         for name, value in settings.items():
             jax.config.update(name, value)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(chosen)
+    for name, value in settings.items():
+        os.environ.setdefault(name.upper(), str(value))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return Path(chosen)
 
 

@@ -12,6 +12,7 @@ from molrel.chem.cache import featurise_all
 from molrel.config import Experiment, check, from_json
 from molrel.data.types import Examples, Kind, Task
 from molrel.errors import InputError
+from molrel.memory import enable_compilation_cache
 from molrel.prepare import is_file, molecule_table
 from molrel.run_folder import RECORD, read_best, read_record
 from molrel.train.predict import make_predictor, to_scores
@@ -72,6 +73,7 @@ def load_run(folder: Path) -> Run:
     Raises:
       InputError: not a run, not finished, or its files are damaged.
     """
+    enable_compilation_cache()
     folder = Path(folder)
     record = read_record(folder)
     path = folder / RECORD

@@ -15,30 +15,21 @@ from pathlib import Path
 import numpy as np
 from rdkit import Chem, rdBase
 
+from molrel.data.facts import (
+    HENRY,
+    HENRY_COMPUTED_NOTE,
+    HENRY_WATER_NOTE,
+    MIXING,
+    MIXTURES_NOTE,
+)
 from molrel.data.read import assemble
 from molrel.data.types import Dataset, Rejection, Task
 from molrel.errors import InputError
-
-MIXING = Task("binary", ("k_ij > 0.01",), ("",), symmetric=True)
-HENRY = Task("regression", ("ln H",), ("ln(Pa)",), symmetric=False)
 
 TEMPERATURE = 298.15
 WATER = "7732-18-5"
 # H2, N2, CO, O2, CH4: above their critical temperature at 298.15 K, so no solvents there.
 SUPERCRITICAL = ("1333-74-0", "7727-37-9", "630-08-0", "7782-44-7", "74-82-8")
-
-MIXTURES_NOTE = (
-    "Labels are computed, not measured: binary interaction parameters k_ij of the E-PPR78 "
-    "group-contribution equation of state, cut at 0.01."
-)
-HENRY_COMPUTED_NOTE = (
-    "Labels are computed, not measured: Henry's constants of a volume-translated "
-    "Peng-Robinson equation of state without interaction parameters."
-)
-HENRY_WATER_NOTE = (
-    "Compiled Henry's constants in water (Sander): measured values together with the "
-    "compilation's own estimates; which is which is not marked."
-)
 
 
 def read_mixtures(domain: str, max_atoms: int = 100) -> Dataset:
@@ -145,7 +136,8 @@ def package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"the package {name!r} is not installed", remedy=f"Install it: pip install {name}"
+            f"the package {name!r} is not installed",
+            remedy='Install it: pip install "molrel[demo]"',
         )
     return Path(next(iter(spec.submodule_search_locations)))
 

@@ -100,13 +100,15 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     entry = describe(name)
     if not entry.files:
         raise InputError(f"{entry.name} needs no download: it comes with molrel's packages")
-    folder = cache_folder() if folder is None else Path(folder)
     if not entry.address:
         raise InputError(
             f"{entry.name} was put together from several sources and has no address of its own",
             remedy=f"Put {', '.join(entry.files)} into a folder and name it in MOLREL_DATA. "
             f"Sources: {entry.citation}",
         )
+    folder = cache_folder() if folder is None else Path(folder)
+    if folder is None:
+        raise InputError("there is no home folder to put data in", remedy="Name one with --folder")
     for path, expected in entry.files.items():
         if not (folder / path).is_file():
             _download(f"{entry.address.rstrip('/')}/{path}", folder / path, expected)
@@ -114,28 +116,42 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     return folder
 
 
-def cache_folder() -> Path:
-    """Where ``fetch`` puts data: $XDG_CACHE_HOME/molrel/data, or ~/.cache/molrel/data."""
+def cache_folder() -> Path | None:
+    """Where ``fetch`` puts data: $XDG_CACHE_HOME/molrel/data, or ~/.cache/molrel/data.
+
+    None where neither the variable nor a home folder exists.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "molrel" / "data"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "molrel" / "data"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return None
 
 
 def data_folders() -> list[Path]:
     """Folders that ``load`` looks in, in that order."""
     repository = Path(__file__).resolve().parents[2]
-    named_folder = os.environ.get("MOLREL_DATA")
+    named_folder, cache = os.environ.get("MOLREL_DATA"), cache_folder()
     return [
         *([Path(named_folder)] if named_folder else []),
-        cache_folder(),
+        *([cache] if cache else []),
         repository.parent / "shared" / "data",
     ]
 
 
-def _locate(entry: Entry, needed: Iterable[str], data_folder: Path | None) -> Path:
-    folders = data_folders() if data_folder is None else [Path(data_folder)]
+def find(needed: Iterable[str], folders: Iterable[Path]) -> Path | None:
+    """The first folder that has all of the files; what is in them is not looked at."""
     for folder in folders:
         if all((folder / path).is_file() for path in needed):
             return folder
+    return None
+
+
+def _locate(entry: Entry, needed: Iterable[str], data_folder: Path | None) -> Path:
+    folders = data_folders() if data_folder is None else [Path(data_folder)]
+    folder = find(needed, folders)
+    if folder is not None:
+        return folder
     sources = "gets them" if entry.address else "names their sources"
     raise InputError(
         f"the files of {entry.name} ({', '.join(needed)}) are not in "

@@ -1,18 +1,40 @@
-"""What is known of each data set of the catalogue, as values."""
+"""What is known of each data set of the catalogue, as values.
+
+Readers are imported when they are called: they bring pandas, scikit-learn and RDKit, which
+listing the catalogue does not need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
-from molrel.data import builtin, named, opioids, relations
-from molrel.data.entry import Entry, Reader
+from molrel.data import facts
+from molrel.data.entry import Entry
 from molrel.data.property_entries import PROPERTY_ENTRIES
-from molrel.data.types import Dataset
 
 
-def _in_folder(read: Callable[[Path, int], Dataset], folder: str) -> Reader:
-    return lambda data, domain, max_atoms: read(data / folder, max_atoms)
+def _builtin():
+    from molrel.data import builtin
+
+    return builtin
+
+
+def _named():
+    from molrel.data import named
+
+    return named
+
+
+def _opioids():
+    from molrel.data import opioids
+
+    return opioids
+
+
+def _relations():
+    from molrel.data import relations
+
+    return relations
 
 
 _ZHANGDDI: Mapping[str, str] = {
@@ -39,51 +61,55 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             name="mixtures",
             domains=("hydrocarbons", "heteroatoms"),
-            task=builtin.MIXING,
+            task=facts.MIXING,
             columns=("first", "second"),
             licence="MIT (packages thermo and chemicals)",
+            packages=("thermo", "chemicals"),
             citation="E-PPR78: Jaubert & Mutelet, Fluid Phase Equilib. 224:285 (2004); Bell, "
             "thermo and chemicals",
-            reader=lambda data, domain, max_atoms: builtin.read_mixtures(domain, max_atoms),
-            note=builtin.MIXTURES_NOTE,
+            reader=lambda data, domain, max_atoms: _builtin().read_mixtures(domain, max_atoms),
+            note=facts.MIXTURES_NOTE,
         ),
         Entry(
             name="henry",
             domains=("computed", "water"),
-            task=builtin.HENRY,
+            task=facts.HENRY,
             columns=("solute", "solvent"),
             licence="MIT (packages thermo and chemicals)",
+            packages=("thermo", "chemicals"),
             citation="Sander, Atmos. Chem. Phys. 15:4399 (2015); Bell, thermo and chemicals",
-            reader=lambda data, domain, max_atoms: builtin.read_henry(domain, max_atoms),
-            note=f"{builtin.HENRY_COMPUTED_NOTE} {builtin.HENRY_WATER_NOTE}",
+            reader=lambda data, domain, max_atoms: _builtin().read_henry(domain, max_atoms),
+            note=f"{facts.HENRY_COMPUTED_NOTE} {facts.HENRY_WATER_NOTE}",
         ),
         Entry(
             name="opioid_cliffs",
             domains=("mu", "delta", "kappa"),
-            task=opioids.CLIFF,
+            task=facts.CLIFF,
             columns=("ligand_a", "ligand_b"),
             licence="MIT (MoleculeACE); activities CC BY-SA 3.0 (ChEMBL)",
             citation="van Tilborg et al., J. Chem. Inf. Model. 62:5938 (2022)",
-            reader=lambda data, domain, max_atoms: opioids.read_cliffs(domain, max_atoms),
-            note=opioids.CLIFFS_NOTE,
+            reader=lambda data, domain, max_atoms: _opioids().read_cliffs(domain, max_atoms),
+            note=facts.CLIFFS_NOTE,
         ),
         Entry(
             name="zhangddi",
             domains=(),
-            task=named.INTERACTION,
+            task=facts.INTERACTION,
             columns=("drug_a", "drug_b"),
             licence="not stated by its sources",
             citation="Zhang et al., BMC Bioinformatics 18:18 (2017); SMILES: MIRACLE, Wang et "
             "al., WWW 2021, and chemicalx (github.com/zw9977129/drug-drug-interaction, "
             "github.com/isjakewong/MIRACLE, github.com/AstraZeneca/chemicalx)",
             files=_ZHANGDDI,
-            reader=_in_folder(named.read_zhangddi, "ddi/zhangddi"),
-            note=named.ZHANGDDI_NOTE,
+            reader=lambda data, domain, max_atoms: _named().read_zhangddi(
+                data / "ddi/zhangddi", max_atoms
+            ),
+            note=facts.ZHANGDDI_NOTE,
         ),
         Entry(
             name="chchminer",
             domains=(),
-            task=named.INTERACTION,
+            task=facts.INTERACTION,
             columns=("drug_a", "drug_b"),
             licence="not stated by its sources",
             citation="BioSNAP ChCh-Miner: Zitnik et al., SNAP biomedical network data sets "
@@ -96,52 +122,56 @@ ENTRIES: dict[str, Entry] = {
                     "7f49ef6866bda19da35fde9373c4c82fe3dfa6f2b7c173bd57e6b55e4adb89c8"
                 ),
             },
-            reader=_in_folder(named.read_chchminer, "ddi/chchminer"),
-            note=named.CHCHMINER_NOTE,
+            reader=lambda data, domain, max_atoms: _named().read_chchminer(
+                data / "ddi/chchminer", max_atoms
+            ),
+            note=facts.CHCHMINER_NOTE,
         ),
         Entry(
             name="ddinter2",
             domains=(),
-            task=named.INTERACTION,
+            task=facts.INTERACTION,
             columns=("drug_a", "drug_b"),
             licence="CC BY-NC-SA 4.0 (DDInter); drug vocabulary CC0 (DrugBank)",
             citation="Xiong et al., Nucleic Acids Res. 50:D1200 (2022); Tian et al., Nucleic "
             "Acids Res. 53:D1356 (2025) (ddinter2.scbdd.com, "
             "github.com/hitesh19426/ddinter-main, github.com/vens8/ddinter)",
             files=_DDINTER2,
-            reader=_in_folder(named.read_ddinter2, "ddi/ddinter2"),
-            note=named.DDINTER2_NOTE,
+            reader=lambda data, domain, max_atoms: _named().read_ddinter2(
+                data / "ddi/ddinter2", max_atoms
+            ),
+            note=facts.DDINTER2_NOTE,
         ),
         Entry(
             name="ddinter2_atc",
             domains=("A", "B", "D", "H", "L", "P", "R", "V"),
-            task=named.INTERACTION,
+            task=facts.INTERACTION,
             columns=("drug_a", "drug_b"),
             licence="CC BY-NC-SA 4.0 (DDInter); drug vocabulary CC0 (DrugBank)",
             citation="as ddinter2; domains are ATC classes",
             files=_DDINTER2,
-            reader=lambda data, domain, max_atoms: named.read_ddinter2_class(
+            reader=lambda data, domain, max_atoms: _named().read_ddinter2_class(
                 data / "ddi/ddinter2", domain, max_atoms
             ),
-            note=named.DDINTER2_NOTE,
+            note=facts.DDINTER2_NOTE,
         ),
         Entry(
             name="zhangddi_clusters",
             domains=("a", "b"),
-            task=named.INTERACTION,
+            task=facts.INTERACTION,
             columns=("drug_a", "drug_b"),
             licence="not stated by its sources",
             citation="as zhangddi; domains are clusters of scaffolds",
             files=_ZHANGDDI,
-            reader=lambda data, domain, max_atoms: named.read_zhangddi_cluster(
+            reader=lambda data, domain, max_atoms: _named().read_zhangddi_cluster(
                 data / "ddi/zhangddi", domain, max_atoms
             ),
-            note=named.ZHANGDDI_NOTE,
+            note=facts.ZHANGDDI_NOTE,
         ),
         Entry(
             name="ddibench",
             domains=("train", "test"),
-            task=named.INTERACTION_TYPE,
+            task=facts.INTERACTION_TYPE,
             columns=("drug_a", "drug_b"),
             licence="not stated by its source; DrugBank, its origin, is CC BY-NC 4.0",
             citation="Shen et al., Bioinformatics (2025) (github.com/LARS-research/DDI-Bench)",
@@ -153,15 +183,15 @@ ENTRIES: dict[str, Entry] = {
                     "5697ce821f613090b2bbf704a5a1106cb96cd435a8e5b61143ef6ad6aaa78159"
                 ),
             },
-            reader=lambda data, domain, max_atoms: named.read_ddibench(
+            reader=lambda data, domain, max_atoms: _named().read_ddibench(
                 data / "ddi/ddibench_drugbank", domain, max_atoms
             ),
-            note=named.DDIBENCH_NOTE,
+            note=facts.DDIBENCH_NOTE,
         ),
         Entry(
             name="ccgnet",
             domains=(),
-            task=relations.COCRYSTAL,
+            task=facts.COCRYSTAL,
             columns=("coformer_a", "coformer_b"),
             licence="MIT (github.com/Saoge123/ccgnet)",
             citation="Jiang et al., Nat. Commun. 12:5950 (2021)",
@@ -170,13 +200,15 @@ ENTRIES: dict[str, Entry] = {
                     "77131516f3189d067d2cff9d4e5ef8786acc05b0e58124301f84cd3552bdc55b"
                 ),
             },
-            reader=_in_folder(relations.read_ccgnet, "cocrystal/ccgnet"),
-            note=relations.CCGNET_NOTE,
+            reader=lambda data, domain, max_atoms: _relations().read_ccgnet(
+                data / "cocrystal/ccgnet", max_atoms
+            ),
+            note=facts.CCGNET_NOTE,
         ),
         Entry(
             name="herbiv",
             domains=(),
-            task=relations.COMPATIBILITY,
+            task=facts.COMPATIBILITY,
             columns=("herb_a", "herb_b"),
             licence="MIT (github.com/MLi-lab-Bioinformatics-NJUCM/HerbiV)",
             citation="HerbiV, Lab-Li-Bioinformatics-NJUCM (2023); pairs derived from its formulas",
@@ -191,13 +223,15 @@ ENTRIES: dict[str, Entry] = {
                     "a89a3ed1752d2ce2a932a8644dd084eaaee4b0caabc39b6cec161f35df323798"
                 ),
             },
-            reader=_in_folder(relations.read_herbiv, "herb/herbiv"),
-            note=relations.HERBIV_NOTE,
+            reader=lambda data, domain, max_atoms: _relations().read_herbiv(
+                data / "herb/herbiv", max_atoms
+            ),
+            note=facts.HERBIV_NOTE,
         ),
         Entry(
             name="combisolv",
             domains=("qm", "exp"),
-            task=relations.SOLVATION,
+            task=facts.SOLVATION,
             columns=("solute", "solvent"),
             licence="not stated by its source (github.com/su-group/SolvBERT)",
             citation="Vermeire & Green, Chem. Eng. J. 418:129307 (2021); subset: Yu et al., "
@@ -210,15 +244,15 @@ ENTRIES: dict[str, Entry] = {
                     "1964c33493c5eba8f8c5746a8a079a685b4f521b762d31ad161925eebc543c38"
                 ),
             },
-            reader=lambda data, domain, max_atoms: relations.read_combisolv(
+            reader=lambda data, domain, max_atoms: _relations().read_combisolv(
                 data / "solvation", domain, max_atoms
             ),
-            note=f"qm: {relations.COMBISOLV_QM_NOTE} exp: {relations.COMBISOLV_EXP_NOTE}",
+            note=f"qm: {facts.COMBISOLV_QM_NOTE} exp: {facts.COMBISOLV_EXP_NOTE}",
         ),
         Entry(
             name="uvvis",
             domains=("deep4chem", "chemfluor", "dsscdb", "dyeagg", "cdex"),
-            task=relations.ABSORPTION,
+            task=facts.ABSORPTION,
             columns=("dye", "solvent"),
             licence="MIT (github.com/learningmatter-mit/uvvisml)",
             citation="Greenman, Green & Gomez-Bombarelli, Chem. Sci. 13:1152 (2022)",
@@ -227,10 +261,10 @@ ENTRIES: dict[str, Entry] = {
                     "450017a39cbb67d047bff302d5afcb3de738469005e7976fb6548e7765a46008"
                 ),
             },
-            reader=lambda data, domain, max_atoms: relations.read_uvvis(
+            reader=lambda data, domain, max_atoms: _relations().read_uvvis(
                 data / "solvation/uvvis_multisource", domain, max_atoms
             ),
-            note=relations.UVVIS_NOTE,
+            note=facts.UVVIS_NOTE,
         ),
         *PROPERTY_ENTRIES,
     )

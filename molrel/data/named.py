@@ -13,30 +13,18 @@ import numpy as np
 import pandas as pd
 
 from molrel.data.domains import scaffold_clusters
+from molrel.data.facts import (
+    CHCHMINER_NOTE,
+    DDIBENCH_NOTE,
+    DDINTER2_NOTE,
+    INTERACTION,
+    INTERACTION_TYPE,
+    ZHANGDDI_NOTE,
+)
 from molrel.data.formats import read_frame
 from molrel.data.read import parse_cells
 from molrel.data.types import Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
-
-INTERACTION = Task("binary", ("interaction",), ("",), symmetric=True)
-INTERACTION_TYPE = Task("multiclass", ("type",), ("",), symmetric=False, n_classes=86)
-
-ZHANGDDI_NOTE = (
-    "All pairs of the drugs; label 0 means that no interaction is recorded, not that there is "
-    "none: 18,282 of the 101,294 zeros are positives in DrugBank."
-)
-CHCHMINER_NOTE = (
-    "Positives only: the negatives that circulate with this set were all drawn among drugs "
-    "that are also in ZhangDDI, so that a drug's name gives the label away."
-)
-DDIBENCH_NOTE = (
-    "All pairs interact; the label is one of DrugBank's 86 types. The split by structural "
-    "clusters of drugs is DDI-Ben's own."
-)
-DDINTER2_NOTE = (
-    "Positives only (8 of the 14 ATC download files), pairs of severity 'Unknown' included; "
-    "entries that differ by route only are one molecule."
-)
 
 
 def read_zhangddi(folder: Path, max_atoms: int = 100) -> Dataset:

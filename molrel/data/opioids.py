@@ -14,18 +14,14 @@ from rdkit import DataStructs
 from rdkit.Chem import MolFromSmiles
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
+from molrel.data.facts import CLIFF, CLIFFS_NOTE
 from molrel.data.formats import read_frame
 from molrel.data.read import parse_cells, unusable
-from molrel.data.types import Dataset, Examples, Task
+from molrel.data.types import Dataset, Examples
 
-CLIFF = Task("binary", ("activity cliff",), ("",), symmetric=True)
 RECEPTORS = {"mu": "CHEMBL233", "delta": "CHEMBL236", "kappa": "CHEMBL237"}
 SIMILARITY = 0.6
 DIFFERENCE = 1.0
-CLIFFS_NOTE = (
-    "Pairs of ligands with Tanimoto similarity of at least 0.6 (Morgan, radius 2, 2048 bits); "
-    "1 = their measured pKi differ by at least 1. Activities: ChEMBL by way of MoleculeACE."
-)
 
 
 def read_cliffs(domain: str, max_atoms: int = 100) -> Dataset:

@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from molrel.data.facts import (
+    AFFINITY,
+    AFFINITY_NOTE,
+    MOLECULEACE_NOTE,
+    MOLECULENET,
+    MOLECULENET_NOTE,
+    POTENCY,
+)
 from molrel.data.formats import read_frame
 from molrel.data.opioids import RECEPTORS
 from molrel.data.read import read_csv
 from molrel.data.splits import TEST, TRAIN
-from molrel.data.types import Dataset, Kind, Task
-
-MOLECULENET_NOTE = (
-    "Rows of the same molecule stay, also where their labels contradict one another; a split "
-    "by scaffold never divides them."
-)
-MOLECULEACE_NOTE = (
-    "Labels are pKi or pEC50. A cliff molecule has a similar one (Tanimoto similarity of ECFP4 "
-    "or of generic scaffolds, or Levenshtein similarity, of at least 0.9) with more than tenfold "
-    "higher or lower potency."
-)
-AFFINITY_NOTE = "Measured pKi (ChEMBL by way of MoleculeACE)."
-MOLECULEACE_TARGETS = (
-    *("CHEMBL1862_Ki", "CHEMBL1871_Ki", "CHEMBL2034_Ki", "CHEMBL204_Ki", "CHEMBL2147_Ki"),
-    *("CHEMBL214_Ki", "CHEMBL218_EC50", "CHEMBL228_Ki", "CHEMBL231_Ki", "CHEMBL233_Ki"),
-    *("CHEMBL234_Ki", "CHEMBL235_EC50", "CHEMBL236_Ki", "CHEMBL237_EC50", "CHEMBL237_Ki"),
-    *("CHEMBL238_Ki", "CHEMBL244_Ki", "CHEMBL264_Ki", "CHEMBL2835_Ki", "CHEMBL287_Ki"),
-    *("CHEMBL2971_Ki", "CHEMBL3979_EC50", "CHEMBL4005_Ki", "CHEMBL4616_EC50", "CHEMBL4792_Ki"),
-)
-AFFINITY = Task("regression", ("pKi",), ("log10(1/M)",))
-POTENCY = Task("regression", ("y [pEC50/pKi]",), ("log10(1/M)",))
-
-
-@dataclass(frozen=True)
-class MoleculeNetSet:
-    """One CSV file of MoleculeNet.
-
-    Attributes:
-      kind: of the task.
-      targets: label columns; without any, every column is a label but SMILES and ``others``.
-      units: of the targets of a regression.
-      smiles: column of the molecules.
-      others: columns that are no labels.
-    """
-
-    kind: Kind
-    targets: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-    smiles: str = "smiles"
-    others: tuple[str, ...] = ()
-
-    @property
-    def task(self) -> Task:
-        """The task as far as it is known without the file."""
-        return Task(self.kind, self.targets, self.units or ("",) * len(self.targets))
-
-
-MOLECULENET: Mapping[str, MoleculeNetSet] = {
-    "bbbp": MoleculeNetSet("binary", ("p_np",)),
-    "bace": MoleculeNetSet("binary", ("Class",), smiles="mol"),
-    "hiv": MoleculeNetSet("binary", ("HIV_active",)),
-    "clintox": MoleculeNetSet("multilabel", ("FDA_APPROVED", "CT_TOX")),
-    "sider": MoleculeNetSet("multilabel"),
-    "tox21": MoleculeNetSet("multilabel", others=("mol_id",)),
-    "toxcast": MoleculeNetSet("multilabel"),
-    "muv": MoleculeNetSet("multilabel", others=("mol_id",)),
-    "esol": MoleculeNetSet(
-        "regression", ("measured log solubility in mols per litre",), ("log10(mol/l)",)
-    ),
-    "freesolv": MoleculeNetSet("regression", ("expt",), ("kcal/mol",)),
-    "lipophilicity": MoleculeNetSet("regression", ("exp",), ("log10",)),
-}
+from molrel.data.types import Dataset
 
 
 def read_moleculenet(name: str, folder: Path, max_atoms: int = 100) -> Dataset:

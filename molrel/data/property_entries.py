@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from molrel.data import properties
+from molrel.data import facts
 from molrel.data.entry import Entry, Reader
 
 _DEEPCHEM = "github.com/deepchem/deepchem"
@@ -88,8 +88,14 @@ _MOLECULEACE: Mapping[str, str] = {
 }
 
 
+def _properties():
+    from molrel.data import properties  # brings pandas, scikit-learn and RDKit
+
+    return properties
+
+
 def _moleculenet(name: str) -> Reader:
-    return lambda data, domain, max_atoms: properties.read_moleculenet(
+    return lambda data, domain, max_atoms: _properties().read_moleculenet(
         name, data / "moleculenet", max_atoms
     )
 
@@ -99,38 +105,38 @@ PROPERTY_ENTRIES: tuple[Entry, ...] = (
         Entry(
             name=name,
             domains=(),
-            task=properties.MOLECULENET[name].task,
+            task=facts.MOLECULENET[name].task,
             columns=("molecule",),
             licence="MIT" if source == _DEEPCHEM else "not stated by its source",
             citation=f"MoleculeNet: Wu et al., Chem. Sci. 9:513 (2018) ({source})",
             files={f"moleculenet/{name}.csv.gz": digest},
             reader=_moleculenet(name),
-            note=properties.MOLECULENET_NOTE,
+            note=facts.MOLECULENET_NOTE,
         )
         for name, (digest, source) in _MOLECULENET.items()
     ),
     Entry(
         name="moleculeace",
-        domains=properties.MOLECULEACE_TARGETS,
-        task=properties.POTENCY,
+        domains=facts.MOLECULEACE_TARGETS,
+        task=facts.POTENCY,
         columns=("ligand",),
         licence="MIT (MoleculeACE); activities CC BY-SA 3.0 (ChEMBL)",
         citation="van Tilborg et al., J. Chem. Inf. Model. 62:5938 (2022)",
         files={f"moleculeace/{name}.csv.gz": digest for name, digest in _MOLECULEACE.items()},
         file_a_domain=True,
-        reader=lambda data, domain, max_atoms: properties.read_moleculeace(
+        reader=lambda data, domain, max_atoms: _properties().read_moleculeace(
             data / "moleculeace", domain, max_atoms
         ),
-        note=properties.MOLECULEACE_NOTE,
+        note=facts.MOLECULEACE_NOTE,
     ),
     Entry(
         name="opioid_affinity",
         domains=("mu", "delta", "kappa"),
-        task=properties.AFFINITY,
+        task=facts.AFFINITY,
         columns=("ligand",),
         licence="MIT (MoleculeACE); activities CC BY-SA 3.0 (ChEMBL)",
         citation="van Tilborg et al., J. Chem. Inf. Model. 62:5938 (2022)",
-        reader=lambda data, domain, max_atoms: properties.read_affinities(domain, max_atoms),
-        note=properties.AFFINITY_NOTE,
+        reader=lambda data, domain, max_atoms: _properties().read_affinities(domain, max_atoms),
+        note=facts.AFFINITY_NOTE,
     ),
 )

@@ -8,25 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from molrel.data.facts import (
+    ABSORPTION,
+    CCGNET_NOTE,
+    COCRYSTAL,
+    COMBISOLV_EXP_NOTE,
+    COMBISOLV_QM_NOTE,
+    COMPATIBILITY,
+    HERBIV_NOTE,
+    SOLVATION,
+    UVVIS_NOTE,
+)
 from molrel.data.formats import read_frame
 from molrel.data.read import assemble, parse_cells
-from molrel.data.types import Bag, Dataset, Examples, Rejection, Task
+from molrel.data.types import Bag, Dataset, Examples, Rejection
 from molrel.errors import InputError
 
-COCRYSTAL = Task("binary", ("co-crystal",), ("",), symmetric=True)
-COMPATIBILITY = Task("binary", ("used together",), ("",), symmetric=True)
-SOLVATION = Task("regression", ("solvation free energy",), ("kcal/mol",), symmetric=False)
-ABSORPTION = Task("regression", ("absorption maximum",), ("nm",), symmetric=False)
-
-CCGNET_NOTE = "Negatives are failed experiments (12 %); pairs by molecule, in either order."
-HERBIV_NOTE = (
-    "Herb pairs derived from 6,191 classical formulas: 1 = together in at least two and more "
-    "often than by chance, 0 = never together though each is common; pairs seen together but "
-    "rarely are left out. A herb is the bag of its ingredients."
-)
-COMBISOLV_QM_NOTE = "Labels are computed (COSMOtherm), not measured."
-COMBISOLV_EXP_NOTE = "Measured solvation free energies (MNSol, FreeSolv, CompSol, Abraham)."
-UVVIS_NOTE = "Measured absorption maxima; values under 150 nm are taken for errors and left out."
 SHORTEST_WAVELENGTH = 150.0
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
-import flax.struct
 import numpy as np
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
 
-@flax.struct.dataclass
+@dataclass(frozen=True, eq=False)
 class Bag:
     """One side of N examples, each side being a bag (multiset) of molecules.
 
@@ -56,7 +55,7 @@ class Bag:
         return out
 
 
-@flax.struct.dataclass
+@dataclass(frozen=True, eq=False)
 class Examples:
     """N labelled (or unlabelled) relations between molecules, on the host.
 
@@ -97,12 +96,14 @@ class Examples:
             self.weight[index],
         )
 
+    def replace(self, **changes: Any) -> Examples:
+        """The same examples with some fields changed."""
+        return replace(self, **changes)
+
     def relabel(self, mapping: np.ndarray) -> Examples:
         """The same examples with molecule id i replaced by ``mapping[i]`` (int [M])."""
         mapping = np.asarray(mapping, np.int32)
-        return self.replace(  # pyright: ignore[reportAttributeAccessIssue]
-            sides=tuple(Bag(mapping[s.ids], s.offsets) for s in self.sides)
-        )
+        return self.replace(sides=tuple(Bag(mapping[s.ids], s.offsets) for s in self.sides))
 
     def compact(self) -> tuple[Examples, np.ndarray]:
         """The same examples over only the molecules that they hold.
@@ -213,9 +214,7 @@ def join(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
     moved = target.examples.relabel(mapping)
 
     def as_domain(examples: Examples, domain: int) -> Examples:
-        return examples.replace(  # pyright: ignore[reportAttributeAccessIssue]
-            domain=np.full(len(examples), domain, np.int32)
-        )
+        return examples.replace(domain=np.full(len(examples), domain, np.int32))
 
     return (
         replace(source, molecules=molecules, examples=as_domain(source.examples, 0)),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rdkit.Chem import MolFromSmiles
 
-from molrel.data import catalog, properties
+from molrel.data import catalog, facts
 from molrel.data.splits import TEST, TRAIN
 from molrel.errors import InputError
 
@@ -90,7 +90,7 @@ def test_opioid_affinities_need_no_download():
 def test_a_domain_with_a_file_of_its_own_needs_no_other(tmp_path):
     entry = catalog.describe("moleculeace")
     assert list(entry.needed("CHEMBL204_Ki")) == ["moleculeace/CHEMBL204_Ki.csv.gz"]
-    assert len(entry.needed()) == len(properties.MOLECULEACE_TARGETS) == 25
+    assert len(entry.needed()) == len(facts.MOLECULEACE_TARGETS) == 25
     with pytest.raises(InputError, match="CHEMBL204_Ki.csv.gz") as caught:
         catalog.load("moleculeace/CHEMBL204_Ki", data_folder=tmp_path)
     assert "CHEMBL233" not in str(caught.value)

@@ -1,0 +1,283 @@
+"""The commands of ``molrel``: flags only, the work is done elsewhere.
+
+What takes seconds to import, such as JAX, is imported once the flags are right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from molrel.errors import InputError
+
+if TYPE_CHECKING:
+    from molrel.config import Experiment
+
+Workers = int | None
+
+
+@dataclass(frozen=True)
+class DataList:
+    """Lists the data sets of the catalogue."""
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Prints what is known of a data set, and whether its files are there."""
+
+    name: tyro.conf.Positional[str]
+    """Name, or name/domain."""
+    count: bool = False
+    """Also verify its files, load it and print its size."""
+
+
+@dataclass(frozen=True)
+class DataFetch:
+    """Downloads a named data set and verifies it."""
+
+    name: tyro.conf.Positional[str]
+    """Name in the catalogue."""
+    folder: Path | None = None
+    """Where to put it; default is the cache folder that is looked in."""
+
+
+@dataclass(frozen=True)
+class DataOverlap:
+    """Counts molecules and pairs that two domains share."""
+
+    source: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    target: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of CSV files that hold the molecules."""
+
+
+@dataclass(frozen=True)
+class DataDiscrepancy:
+    """Compares the substructures of two domains against a permutation null."""
+
+    source: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    target: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of CSV files that hold the molecules."""
+    workers: Workers = None
+    """Processes that compute features; default: one a usable core."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Scores a run again, or on another data set."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    data: str | None = None
+    """Address or CSV file; default: the predictions of the run itself."""
+    stratum: Annotated[str | None, tyro.conf.arg(aliases=["--split"])] = None
+    """Only this stratum, such as new-new."""
+    smiles_columns: tuple[str, ...] | None = None
+    """Columns of a CSV file that hold the molecules; default: those of the run's config."""
+    label_column: str | None = None
+    """Column of a CSV file that holds the label; default: that of the run's config."""
+    workers: Workers = None
+    """Processes that compute features; default: one a usable core."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Scores the pairs of a CSV file; keeps its rows and their order."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    input: Path
+    """CSV file."""
+    output: Path
+    """CSV file with score, spread and error added."""
+    smiles_columns: tuple[str, ...] | None = None
+    """Columns that hold the molecules; default: those of the run's config."""
+    workers: Workers = None
+    """Processes that compute features; default: one a usable core."""
+
+
+DATA_COMMANDS = {
+    "list": DataList,
+    "info": DataInfo,
+    "fetch": DataFetch,
+    "overlap": DataOverlap,
+    "discrepancy": DataDiscrepancy,
+}
+
+# Short names of the flags that users of a file of their own need.
+ALIASES = {
+    "--data": "--data.source",
+    "--target": "--data.target",
+    "--smiles-columns": "--data.smiles-columns",
+    "--label-column": "--data.label-column",
+    "--label-columns": "--data.label-columns",
+    "--split-column": "--data.split-column",
+    "--positive": "--data.positive",
+    "--qualifiers": "--data.qualifiers",
+    "--duplicates": "--data.duplicates",
+}
+
+
+def train(arguments: list[str]) -> int:
+    """``molrel train PRESET|CONFIG.py --out FOLDER [flags]``; every config field is a flag."""
+    from molrel import presets
+
+    path, rest = _config_path(arguments)
+    if path is None and not {"--help", "-h"} & set(arguments):
+        raise InputError(
+            "molrel train needs a preset or a config file, before its flags",
+            remedy=f"Presets: {', '.join(presets.names())}",
+        )
+
+    from molrel.config import Experiment, TrainCommand, load_config_file
+
+    base = Experiment() if path is None else load_config_file(path)
+    rest = [_long_name(argument) for argument in rest]
+    given = {argument.partition("=")[0] for argument in rest}
+    if given & {"--data.source", "--data.target"}:
+        base = _with_task_of_its_set(base)
+    # A user's own source has no business with the config's target, unless one is named.
+    if "--data.source" in given and "--data.target" not in given:
+        rest = [*rest, "--data.target", "None"]
+    flags = tyro.cli(
+        TrainCommand,
+        args=rest,
+        default=TrainCommand(base, Path("runs") / base.name),
+        prog="molrel train PRESET|CONFIG.py",
+        description="Trains an experiment and writes its run folder. Presets: "
+        + ", ".join(presets.names()),
+    )
+    _set_workers(flags.workers)
+    from molrel.experiment import run
+
+    run(
+        flags.experiment,
+        flags.out,
+        resume=flags.resume,
+        overwrite=flags.overwrite,
+        compare=flags.compare,
+    )
+    return 0
+
+
+def _config_path(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """(config file that is asked for, by its name or by --method; other arguments)."""
+    from molrel import presets
+
+    first = arguments[:1] if arguments and not arguments[0].startswith("-") else []
+    rest = arguments[len(first) :]
+    at = next((i for i, a in enumerate(rest) if a.partition("=")[0] == "--method"), None)
+    if at is None:
+        return (presets.find(first[0]) if first else None), rest
+    _, equals, value = rest[at].partition("=")
+    end = at + (1 if equals else 2)
+    name = value if equals else "".join(rest[at + 1 : end])
+    if not name or name.startswith("-"):
+        raise InputError("--method needs a name", remedy=f"Presets: {', '.join(presets.names())}")
+    if first:
+        raise InputError(f"{first[0]!r} and --method {name} are two configs", remedy="Name one")
+    return presets.path_of(name), rest[:at] + rest[end:]
+
+
+def _with_task_of_its_set(config: Experiment) -> Experiment:
+    """The config with kind and order of its own data set stated, as they hold for a file that
+    takes the set's place."""
+    from molrel.data import catalog
+
+    try:
+        task = catalog.describe(config.data.source).task
+    except InputError:  # a file
+        return config
+    kind = "regression" if task.kind == "regression" else "binary"
+    return replace(config, data=replace(config.data, kind=kind, symmetric=task.symmetric))
+
+
+def _long_name(argument: str) -> str:
+    """A flag's full name in place of its short one; also in ``--flag=value``."""
+    name, equals, value = argument.partition("=")
+    if name.startswith("--"):
+        name = name.replace("_", "-")
+        return ALIASES.get(name, name) + equals + value
+    return argument
+
+
+def _set_workers(workers: int | None) -> None:
+    """Where whatever computes features looks for the number of its processes."""
+    if workers is None:
+        return
+    if workers < 1:
+        raise InputError(f"--workers is {workers}, but must be at least 1")
+    os.environ["MOLREL_WORKERS"] = str(workers)
+
+
+def evaluate(arguments: list[str]) -> int:
+    """``molrel evaluate RUN``."""
+    flags = tyro.cli(Evaluate, args=arguments, prog="molrel evaluate")
+    _set_workers(flags.workers)
+    from molrel.inference import evaluate_run
+
+    evaluate_run(
+        flags.run,
+        data=flags.data,
+        stratum=flags.stratum,
+        smiles_columns=flags.smiles_columns,
+        label_column=flags.label_column,
+    )
+    return 0
+
+
+def predict(arguments: list[str]) -> int:
+    """``molrel predict RUN --input FILE --output FILE``."""
+    flags = tyro.cli(Predict, args=arguments, prog="molrel predict")
+    _set_workers(flags.workers)
+    from molrel.inference import predict_csv
+
+    counts = predict_csv(flags.run, flags.input, flags.output, flags.smiles_columns)
+    print(f"{counts['scored']} rows scored, {counts['failed']} with an error: {flags.output}")
+    return 0
+
+
+def data(arguments: list[str]) -> int:
+    """``molrel data list|info|fetch|overlap|discrepancy``."""
+    name = arguments[0] if arguments else ""
+    if name in ("-h", "--help"):
+        width = max(map(len, DATA_COMMANDS))
+        print("usage: molrel data COMMAND ...\n")
+        for command, flags in DATA_COMMANDS.items():
+            print(f"  {command:{width}}  {flags.__doc__}")
+        return 0
+    if name not in DATA_COMMANDS:
+        near = difflib.get_close_matches(name, DATA_COMMANDS, 1)
+        raise InputError(
+            f"molrel data needs one of {', '.join(DATA_COMMANDS)}",
+            remedy=f"Did you mean {near[0]}?" if near else None,
+        )
+    flags = tyro.cli(DATA_COMMANDS[name], args=arguments[1:], prog=f"molrel data {name}")
+    from molrel import data_commands
+
+    match flags:
+        case DataList():
+            data_commands.list_sets()
+        case DataInfo(address, count):
+            data_commands.info(address, count=count)
+        case DataFetch(address, folder):
+            data_commands.fetch(address, folder)
+        case DataOverlap(source, target, columns):
+            data_commands.print_overlap(source, target, columns)
+        case DataDiscrepancy(source, target, columns, workers):
+            _set_workers(workers)
+            data_commands.print_discrepancy(source, target, columns)
+    return 0
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "data": data}
