@@ -220,7 +220,7 @@ def run(
     own_file = is_file(source)
     columns = config.data.smiles_columns if own_file else describe(source).columns
     check_sides(config, len(columns))
-    if not own_file and describe(source).task.kind == "multiclass":
+    if (config.data.kind if own_file else describe(source).task.kind) == "multiclass":
         raise InputError(
             "a run cannot report on more than two classes",
             path=source,
