@@ -242,12 +242,6 @@ def run(
         changed_by = getattr(transform, "__qualname__", type(transform).__qualname__)
     columns = _columns(config)
     check_sides(config, len(columns))
-    if not is_file(source) and describe(source).task.kind == "multiclass":
-        raise InputError(
-            "a run cannot report on more than two classes",
-            path=source,
-            remedy="benchmarks/cross_domain.py can",
-        )
     for other in compare:
         predictions_of(other)
     with writing(folder):

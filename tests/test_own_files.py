@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from molrel.cli import main
-from molrel.config import DataConfig
+from molrel.config import DataConfig, Experiment
 from molrel.data.formats import SUFFIXES
 from molrel.data.types import Task
 from molrel.errors import InputError
+from molrel.experiment import run
 from molrel.prepare import divide, is_file, load_dataset
 
 ONE = DataConfig(target=None, smiles_columns=("smiles",), label_column="y")
@@ -105,6 +106,14 @@ def test_overlap_and_discrepancy_read_no_labels(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "pairs_shared: 1" in out and "pairs_source: 2" in out
     assert main(["data", "discrepancy", source, target]) == 0
+
+
+def test_a_run_of_classes_is_refused_before_it_begins(tmp_path):
+    source = write(tmp_path / "in.csv", "smiles_a,smiles_b,y\nC,CC,low\nC,O,high\n")
+    config = Experiment(data=DataConfig(source, None, label_column="y", kind="multiclass"))
+    with pytest.raises(InputError, match="more than two classes"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
