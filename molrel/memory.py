@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import sys
+import tempfile
+import warnings
 import zlib
 from pathlib import Path
+from typing import Any
+
+from molrel.machine import NO_HOME, say_once, user_cache
 
 # (parameter of mallopt, value), from glibc's malloc.h.
 _MALLOPT = (
@@ -63,14 +67,17 @@ def _processor() -> str:
     return f"{platform.machine()}-{zlib.crc32(features.encode()):08x}"
 
 
-def compilation_cache_folder() -> Path:
-    """``$MOLREL_CACHE/jax``, or ``~/.cache/molrel/jax``, and in it a folder for this processor."""
+def compilation_cache_folder() -> Path | None:
+    """``$MOLREL_CACHE/jax``, or ``~/.cache/molrel/jax``, and in it a folder for this processor.
+
+    None without a home folder.
+    """
     chosen = os.environ.get("MOLREL_CACHE")
-    base = Path(chosen) if chosen else Path.home() / ".cache" / "molrel"
-    return base / "jax" / _processor()
+    base = Path(chosen) if chosen else user_cache()
+    return None if base is None else base / "jax" / _processor()
 
 
-def enable_compilation_cache(folder: str | Path | None = None) -> Path:
+def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
     """Keeps compiled programs on disk, so that the next process need not compile them again.
 
     Call it before JAX is imported: XLA on CPU reports every program that it loads as an error
@@ -78,21 +85,37 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path:
     processor, and how much it reports is settled when JAX is imported. Failures are raised as
     exceptions all the same. Processes started later inherit the settings.
 
+    Where nothing can be kept, one line on standard error says so, and programs are compiled
+    each time.
+
     Args:
       folder: where; the default is ``$JAX_COMPILATION_CACHE_DIR`` if it is set, otherwise
-        ``compilation_cache_folder()``. It is created on first use.
+        ``compilation_cache_folder()``. It is created.
 
     Returns:
-      The folder.
+      The folder; None if programs are not kept.
     """
     chosen = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or compilation_cache_folder()
-    settings = {
-        "jax_compilation_cache_dir": str(chosen),
-        # Programs for CPUs compile in less than the default threshold of one second, but there
-        # are many of them.
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
+    settings: dict[str, Any]
+    if chosen is None:
+        say_once(NO_HOME)
+        settings = {"jax_enable_compilation_cache": False}
+    elif (reason := _why_not_writable(chosen)) is not None:
+        say_once(
+            f"{chosen}: compiled programs cannot be kept there ({reason}), so that the next run "
+            "compiles them again; JAX_COMPILATION_CACHE_DIR can name another folder"
+        )
+        chosen, settings = None, {"jax_enable_compilation_cache": False}
+    else:
+        settings = {
+            "jax_compilation_cache_dir": str(chosen),
+            # Programs for CPUs compile in less than the default threshold of one second, but
+            # there are many of them.
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }
+        # JAX would report every program that it cannot keep, once a disk is full.
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache", UserWarning)
     os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "jax" in sys.modules:
@@ -100,7 +123,20 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path:
 
         for name, value in settings.items():
             jax.config.update(name, value)
-    return Path(chosen)
+    return None if chosen is None else Path(chosen)
+
+
+def _why_not_writable(folder: str | Path) -> str | None:
+    """Why no file can be written into a folder, which is created if need be; None if one can."""
+    if "://" in str(folder):  # storage elsewhere, which is JAX's business
+        return None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def reset_peak_memory() -> None:
@@ -113,7 +149,10 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, or since ``reset_peak_memory``, in MiB."""
+    """Largest resident size of this process so far, or since ``reset_peak_memory``, in MiB.
+
+    NaN where the system does not tell.
+    """
     try:
         # Unlike ru_maxrss, this does not start from the size of the process that started us.
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -121,5 +160,9 @@ def peak_memory_mb() -> float:
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

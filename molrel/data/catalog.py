@@ -15,6 +15,7 @@ from molrel.data.entries import ENTRIES
 from molrel.data.entry import Entry
 from molrel.data.types import Dataset
 from molrel.errors import InputError
+from molrel.machine import user_cache
 
 
 def names() -> tuple[str, ...]:
@@ -96,6 +97,11 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     if not entry.files:
         raise InputError(f"{entry.name} needs no download: it comes with molrel's packages")
     folder = cache_folder() if folder is None else Path(folder)
+    if folder is None:
+        raise InputError(
+            f"there is no place for {entry.name}: this user has no home folder",
+            remedy="Name a folder to put it in",
+        )
     if not entry.address:
         raise InputError(
             f"{entry.name} was put together from several sources and has no address of its own",
@@ -109,19 +115,23 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     return folder
 
 
-def cache_folder() -> Path:
-    """Where ``fetch`` puts data: $XDG_CACHE_HOME/molrel/data, or ~/.cache/molrel/data."""
+def cache_folder() -> Path | None:
+    """Where ``fetch`` puts data: $XDG_CACHE_HOME/molrel/data, or ~/.cache/molrel/data.
+
+    None without a home folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "molrel" / "data"
+    folder = Path(base) / "molrel" if base else user_cache()
+    return None if folder is None else folder / "data"
 
 
 def data_folders() -> list[Path]:
     """Folders that ``load`` looks in, in that order."""
     repository = Path(__file__).resolve().parents[2]
-    named_folder = os.environ.get("MOLREL_DATA")
+    named_folder, cached = os.environ.get("MOLREL_DATA"), cache_folder()
     return [
         *([Path(named_folder)] if named_folder else []),
-        cache_folder(),
+        *([cached] if cached else []),
         repository.parent / "shared" / "data",
     ]
 
