@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import sys
+import tempfile
+import warnings
 import zlib
 from pathlib import Path
+from typing import Any
+
+from molrel.machine import NO_HOME, say_once, user_cache
 
 # (parameter of mallopt, value), from glibc's malloc.h.
 _MALLOPT = (
@@ -73,11 +77,8 @@ def compilation_cache_folder() -> Path | None:
     chosen = os.environ.get("MOLREL_CACHE")
     if chosen == "":
         return None
-    try:
-        base = Path(chosen) if chosen else Path.home() / ".cache" / "molrel"
-    except RuntimeError:  # no HOME, and no entry in the list of users
-        return None
-    return base / "jax" / _processor()
+    base = Path(chosen) if chosen else user_cache()
+    return None if base is None else base / "jax" / _processor()
 
 
 def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
@@ -90,11 +91,12 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
     exceptions all the same. Processes started later inherit the settings.
 
     What the user has set stays as it is: JAX's own variables and options, and
-    JAX_ENABLE_COMPILATION_CACHE=0 or an empty MOLREL_CACHE, which keep nothing.
+    JAX_ENABLE_COMPILATION_CACHE=0 or an empty MOLREL_CACHE, which keep nothing. Where nothing
+    can be kept, one line on standard error says so, and programs are compiled each time.
 
     Args:
       folder: where; the default is JAX's own setting if there is one, otherwise
-        ``compilation_cache_folder()``. It is created on first use.
+        ``compilation_cache_folder()``. It is created.
 
     Returns:
       The folder; None where nothing is kept.
@@ -110,25 +112,51 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
         chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if chosen is None:
         chosen = compilation_cache_folder()
+        if chosen is None and os.environ.get("MOLREL_CACHE") != "":
+            say_once(NO_HOME)
     if not chosen:
         return None
-    settings = {
+    settings: dict[str, Any] = {
         "jax_compilation_cache_dir": str(chosen),
         # Programs for CPUs compile in less than the default threshold of one second, but there
         # are many of them.
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
+    # JAX would report every program that it cannot keep, once a disk is full.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache", UserWarning)
+    reason = _why_not_writable(chosen)
+    if reason is not None:
+        say_once(
+            f"{chosen}: compiled programs cannot be kept there ({reason}), so that the next run "
+            "compiles them again; JAX_COMPILATION_CACHE_DIR can name another folder"
+        )
+        chosen, settings = None, {"jax_enable_compilation_cache": False}
     if "jax" in sys.modules:
         import jax
 
         for name, value in settings.items():
             jax.config.update(name, value)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(chosen)
     for name, value in settings.items():
-        os.environ.setdefault(name.upper(), str(value))
+        if name == "jax_compilation_cache_dir" or chosen is None:
+            os.environ[name.upper()] = str(value)
+        else:
+            os.environ.setdefault(name.upper(), str(value))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return Path(chosen)
+    return None if chosen is None else Path(chosen)
+
+
+def _why_not_writable(folder: str | Path) -> str | None:
+    """Why no file can be written into a folder, which is created if need be; None if one can."""
+    if "://" in str(folder):  # storage elsewhere, which is JAX's business
+        return None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def reset_peak_memory() -> None:
@@ -141,7 +169,10 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, or since ``reset_peak_memory``, in MiB."""
+    """Largest resident size of this process so far, or since ``reset_peak_memory``, in MiB.
+
+    NaN where the system does not tell.
+    """
     try:
         # Unlike ru_maxrss, this does not start from the size of the process that started us.
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -149,5 +180,9 @@ def peak_memory_mb() -> float:
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

@@ -291,22 +291,30 @@ def test_wrong_commands_are_one_error(tmp_path, monkeypatch, capsys, arguments, 
     fails(capsys, 2, *arguments, words=words)
 
 
-def test_a_full_disk_while_caching_is_named_and_exits_with_1(tmp_path):
-    """/dev/full cannot be a folder, so a small file-size limit stands in for the disk."""
+def test_a_full_disk_costs_the_caches_and_then_the_run(tmp_path):
+    """/dev/full cannot be a folder, so a small file-size limit stands in for the disk.
+
+    Caches are done without, with one line each; what cannot be done without is named.
+    """
     write_domains(tmp_path)
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300));"
         "from molrel.cli import main; sys.exit(main(sys.argv[1:]))"
     )
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     done = subprocess.run(
         [sys.executable, "-c", program, *train_flags(tmp_path)],
         capture_output=True,
         text=True,
-        env=os.environ | {"MOLREL_CACHE": str(tmp_path / "cache")},
+        env=environment | {"MOLREL_CACHE": str(tmp_path / "cache")},
         cwd=ROOT,
         check=False,
     )
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1, done.stderr
-    assert last.startswith("molrel: ") and str(tmp_path) in last and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("molrel: ")]
+    assert len(lines) == 3, done.stderr
+    programs, features, last = lines
+    assert str(tmp_path / "cache" / "jax") in programs and "cannot be kept" in programs
+    assert f"{tmp_path / 'cache'}: molecule features cannot be kept" in features
+    assert str(tmp_path / "run") in last and "File too large" in last

@@ -1,5 +1,6 @@
 """Settings of the process; those that cannot be undone are tried in processes of their own."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -105,9 +106,61 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert other.parent == folder.parent and other != folder
 
 
-def test_the_users_own_cache_is_respected():
-    code = "from molrel.memory import enable_compilation_cache as e; print(e())"
-    assert run(code, JAX_COMPILATION_CACHE_DIR="/mine").strip() == "/mine"
+ENABLE = "from molrel.memory import enable_compilation_cache as e; print(e())"
+
+
+def test_the_users_own_cache_is_respected(tmp_path):
+    own = str(tmp_path / "mine")
+    assert run(ENABLE, JAX_COMPILATION_CACHE_DIR=own).strip() == own
+    told = ENABLE + "; import os; print(os.environ['JAX_COMPILATION_CACHE_DIR'])"
+    bucket = "gs://bucket/mine"
+    assert run(told, JAX_COMPILATION_CACHE_DIR=bucket).splitlines()[-1] == bucket
+
+
+COMPILE_TWO = """
+import sys
+{first}
+from molrel.memory import enable_compilation_cache
+assert enable_compilation_cache() is None
+import jax
+for i in range(2):
+    jax.jit(lambda x: jax.numpy.sin(x) * i)(jax.numpy.ones(7)).block_until_ready()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("variable", ["MOLREL_CACHE", "JAX_COMPILATION_CACHE_DIR"])
+@pytest.mark.parametrize("first", ["", "import jax"])
+def test_where_no_program_can_be_kept_one_line_says_so(variable, first, tmp_path):
+    (tmp_path / "file").write_text("")
+    code = COMPILE_TWO.format(first=first)
+    done = start(code, JAX_PLATFORMS="cpu", **{variable: str(tmp_path / "file")})
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"molrel: {tmp_path / 'file'}") and "programs cannot be kept" in line
+
+
+def test_without_a_home_folder_one_line_says_so():
+    code = "import pwd; pwd.getpwuid = {}.__getitem__; import os; del os.environ['HOME']\n"
+    done = start(code + COMPILE_TWO.format(first=""), JAX_PLATFORMS="cpu")
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "no home folder" in line
+
+
+def test_a_disk_that_fills_up_later_is_no_warning_a_program(tmp_path):
+    code = COMPILE.format(folder=str(tmp_path), first="").replace(
+        "import jax\n",
+        "import jax, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n",
+    )
+    done = start(code, JAX_PLATFORMS="cpu")
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_peak_memory_needs_no_posix(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(Path, "read_text", lambda self: (_ for _ in ()).throw(OSError()))
+    assert math.isnan(memory.peak_memory_mb())
 
 
 PEAK = """

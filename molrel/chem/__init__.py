@@ -1,6 +1,6 @@
 """SMILES to NumPy arrays, with RDKit. Nothing here imports JAX."""
 
-from molrel.chem.cache import default_cache, featurise_all
+from molrel.chem.cache import default_cache, featurise_all, featurise_each
 from molrel.chem.features import (
     FeatureConfig,
     MoleculeFeatures,
@@ -31,6 +31,7 @@ __all__ = [
     "expand",
     "featurise",
     "featurise_all",
+    "featurise_each",
     "murcko_scaffold",
     "nested_groups",
     "parse",

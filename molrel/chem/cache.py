@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-import sys
+import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +19,25 @@ import rdkit
 from tqdm import tqdm
 
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, featurise
+from molrel.chem.processes import map_in_processes
 from molrel.chem.smiles import MoleculeError, canonical_smiles
-from molrel.errors import RunError
+from molrel.machine import NO_HOME, say_once, user_cache, worker_count
 
 FEATURISER_VERSION = 1
 """To be raised whenever the features of some molecule change."""
 
 _MAGIC = b"molrel-features\n"
 _PARALLEL_FROM = 200
+_ABANDONED_AFTER = 24 * 3600.0
 
 
-def default_cache() -> Path:
-    """``$MOLREL_CACHE``, or ``~/.cache/molrel/features``."""
+def default_cache() -> Path | None:
+    """``$MOLREL_CACHE``, or ``~/.cache/molrel/features``; None without a home folder."""
     chosen = os.environ.get("MOLREL_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "molrel" / "features"
+    if chosen:
+        return Path(chosen)
+    base = user_cache()
+    return None if base is None else base / "features"
 
 
 def cache_path(folder: Path, canonical: str, config: FeatureConfig) -> Path:
@@ -99,26 +102,36 @@ def store(path: Path, block: bytes) -> None:
     """Writes a cache file so that readers see all of it or nothing.
 
     Raises:
-      RunError: the folder cannot be written to, for instance because the disk is full.
-        Files that were complete before stay as they are.
+      OSError: the folder cannot be written to, for instance because the disk is full. Files
+        that were complete before stay as they are.
     """
+    _clean(path.parent)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(temporary, block)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"{path.parent}: cannot write molecule features ({error.strerror or error}). Free "
-            "some space there, or point MOLREL_CACHE to another folder; what is already "
-            "cached is kept and the next run continues from it"
-        ) from error
+        raise
 
 
 def _write(path: Path, block: bytes) -> None:
     path.write_bytes(block)
+
+
+@functools.cache
+def _clean(folder: Path) -> None:
+    """Deletes what processes that were killed have left, once for each folder written to.
+
+    Their age alone tells, as the cache may be shared with machines whose processes cannot be
+    seen from here. Writing a file takes milliseconds.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob("*.features.*.tmp"):
+            if path.stat().st_mtime < time.time() - _ABANDONED_AFTER:
+                path.unlink()
 
 
 def featurise_all(
@@ -129,50 +142,97 @@ def featurise_all(
     workers: int | None = None,
     progress: bool | None = None,
 ) -> list[MoleculeFeatures]:
+    """Features of each molecule, as ``featurise_each``, where all of them can be featurised.
+
+    Returns:
+      N features in the order of ``smiles``; the same object for the same molecule.
+
+    Raises:
+      MoleculeError: a molecule cannot be featurised; names the first such SMILES. The others
+        are in the cache by then.
+      RunError: as ``featurise_each``.
+    """
+    features, failures = featurise_each(
+        smiles, config, cache=cache, workers=workers, progress=progress
+    )
+    for text, reason in failures.items():
+        raise MoleculeError(reason, str(text))
+    return [features[text] for text in smiles]
+
+
+def featurise_each(
+    smiles: Sequence[str],
+    config: FeatureConfig,
+    *,
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> tuple[dict[str, MoleculeFeatures], dict[str, str]]:
     """Features of each molecule, from the cache where they are already known.
 
-    Several processes may use one cache folder at the same time.
+    Several processes may use one cache folder at the same time. Where the cache cannot be
+    written to, one line on standard error says so, and the features are used all the same.
 
     Args:
       smiles: N molecules, repeats allowed; canonical ones are found in the cache without
         being parsed.
       config: what to compute.
       cache: folder of the cache; ``default_cache()`` if None.
-      workers: processes to use when more than 200 molecules are missing; None means one a
-        CPU core.
+      workers: processes to use when more than 200 molecules are missing; None means
+        ``$MOLREL_WORKERS``, or one for each core that this process may use. 1 computes in this
+        process.
       progress: whether to show a progress bar; None means only on a terminal.
 
     Returns:
-      N features in the order of ``smiles``; the same object for the same molecule.
+      (features, failures): by SMILES as given, in that order. The features are the same
+      object for the same molecule; failures give the reason.
 
     Raises:
-      MoleculeError: a molecule cannot be featurised; names its SMILES.
-      RunError: the cache cannot be written, or a worker process died.
+      RunError: a worker process died, or a library to draw with is missing.
     """
     folder = default_cache() if cache is None else Path(cache)
+    if folder is None:
+        say_once(NO_HOME)
     known: dict[str, MoleculeFeatures] = {}
+    failures: dict[str, str] = {}
     canonical = {text: text for text in dict.fromkeys(smiles)}
     unseen = [t for t in canonical if not _recall(t, folder, config, known)]
     for text in unseen:
-        canonical[text] = _canonical(text, config.max_atoms)
+        try:
+            canonical[text] = canonical_smiles(text, config.max_atoms)
+        except MoleculeError as error:
+            failures[text] = error.reason
     missing = [
         c
-        for c in dict.fromkeys(canonical[t] for t in unseen)
+        for c in dict.fromkeys(canonical[t] for t in unseen if t not in failures)
         if c not in known and not _recall(c, folder, config, known)
     ]
     hidden = None if progress is None else not progress
-    with tqdm(total=len(missing), desc="featurise", unit="mol", disable=hidden) as bar:
-        for text, block in _compute(missing, config, workers):
-            store(cache_path(folder, text, config), block)
-            known[text] = decode(block)
+    with (
+        tqdm(total=len(missing), desc="featurise", unit="mol", disable=hidden) as bar,
+        # Closed at once when interrupted, so that no worker outlives the work.
+        contextlib.closing(_compute(missing, config, workers)) as results,
+    ):
+        for text, result in zip(missing, results, strict=True):
+            if isinstance(result, bytes):
+                known[text] = decode(result)
+                folder = _keep(folder, text, config, result)
+            else:
+                failures[text] = result
             bar.update()
-    return [known[canonical[text]] for text in smiles]
+    reasons = {t: failures.get(t) or failures.get(c) for t, c in canonical.items()}
+    return (
+        {t: known[c] for t, c in canonical.items() if reasons[t] is None},
+        {t: reason for t, reason in reasons.items() if reason is not None},
+    )
 
 
 def _recall(
-    text: str, folder: Path, config: FeatureConfig, known: dict[str, MoleculeFeatures]
+    text: str, folder: Path | None, config: FeatureConfig, known: dict[str, MoleculeFeatures]
 ) -> bool:
     """Whether the cache has the molecule with this canonical SMILES; puts it into known."""
+    if folder is None:
+        return False
     # What is no string has no file; reading it as SMILES says why.
     features = load(cache_path(folder, str(text), config), text)
     if features is not None:
@@ -180,56 +240,36 @@ def _recall(
     return features is not None
 
 
-def _canonical(smiles: str, max_atoms: int) -> str:
+def _keep(folder: Path | None, text: str, config: FeatureConfig, block: bytes) -> Path | None:
+    """Puts a block into the cache; returns where to put the next, None if that is of no use."""
+    if folder is None:
+        return None
+    path = cache_path(folder, text, config)
     try:
-        return canonical_smiles(smiles, max_atoms)
+        store(path, block)
+    except OSError as error:
+        say_once(
+            f"{folder}: molecule features cannot be kept there ({error.strerror or error}), so "
+            "that the next run computes them again; MOLREL_CACHE can name another folder"
+        )
+        return None
+    return folder
+
+
+def _featurise_block(smiles: str, config: FeatureConfig) -> bytes | str:
+    """What a worker does: features as a block, a tenth of the size; or why there are none."""
+    try:
+        return encode(featurise(smiles, config))
     except MoleculeError as error:
-        raise MoleculeError(error.reason, str(smiles)) from error
-
-
-def _featurise_block(smiles: str, config: FeatureConfig) -> bytes:
-    """What a worker does: features as a block, a tenth of the size to send back."""
-    return encode(featurise(smiles, config))
+        return error.reason
 
 
 def _compute(
     smiles: Sequence[str], config: FeatureConfig, workers: int | None
-) -> Iterator[tuple[str, bytes]]:
-    """(SMILES, block) of each molecule in order, with worker processes if there are many."""
-    workers = min(workers or os.cpu_count() or 1, len(smiles) // 50)
+) -> Generator[bytes | str]:
+    """``_featurise_block`` of each molecule in order, in other processes if there are many."""
+    function = functools.partial(_featurise_block, config=config)
+    workers = min(worker_count(workers), len(smiles) // 50)
     if workers < 2 or len(smiles) <= _PARALLEL_FROM:
-        for text in smiles:
-            yield text, _featurise_block(text, config)
-        return
-    # Not forked: a parent with JAX has threads, and a forked child of it may hang.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        with _without_main_module():
-            blocks = pool.map(_featurise_block, smiles, [config] * len(smiles), chunksize=16)
-        yield from zip(smiles, blocks, strict=True)
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a process that computes molecule features died (out of memory, or a crash inside "
-            "RDKit). Run again with one worker to see at which molecule"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Keeps worker processes that start meanwhile from importing the parent's script.
-
-    Python imports it into each of them, and with it JAX and whatever else the script
-    needs; a script without ``if __name__ == "__main__"`` would even run again in each.
-    Workers need this module alone.
-    """
-    main = sys.modules["__main__"]
-    names = [name for name in ("__file__", "__spec__") if hasattr(main, name)]
-    hidden = {name: getattr(main, name) for name in names}
-    try:
-        main.__spec__ = None
-        main.__dict__.pop("__file__", None)
-        yield
-    finally:
-        main.__dict__.update(hidden)
+        return (function(text) for text in smiles)
+    return map_in_processes(function, smiles, workers)

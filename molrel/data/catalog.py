@@ -15,6 +15,7 @@ from molrel.data.entries import ENTRIES
 from molrel.data.entry import Entry
 from molrel.data.types import Dataset
 from molrel.errors import InputError
+from molrel.machine import user_cache
 
 
 def names() -> tuple[str, ...]:
@@ -119,22 +120,20 @@ def fetch(name: str, folder: Path | None = None) -> Path:
 def cache_folder() -> Path | None:
     """Where ``fetch`` puts data: $XDG_CACHE_HOME/molrel/data, or ~/.cache/molrel/data.
 
-    None where neither the variable nor a home folder exists.
+    None without a home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "molrel" / "data"
-    except RuntimeError:  # no HOME, and no entry in the list of users
-        return None
+    folder = Path(base) / "molrel" if base else user_cache()
+    return None if folder is None else folder / "data"
 
 
 def data_folders() -> list[Path]:
     """Folders that ``load`` looks in, in that order."""
     repository = Path(__file__).resolve().parents[2]
-    named_folder, cache = os.environ.get("MOLREL_DATA"), cache_folder()
+    named_folder, cached = os.environ.get("MOLREL_DATA"), cache_folder()
     return [
         *([Path(named_folder)] if named_folder else []),
-        *([cache] if cache else []),
+        *([cached] if cached else []),
         repository.parent / "shared" / "data",
     ]
 

@@ -1,6 +1,8 @@
 import dataclasses
 import errno
 import os
+import pwd
+import shutil
 import subprocess
 import sys
 import time
@@ -11,11 +13,20 @@ import pytest
 from chem_cases import DRUGS, ODDITIES
 
 import molrel
+from molrel import machine
 from molrel.chem import cache as module
-from molrel.chem.cache import cache_path, decode, default_cache, encode, featurise_all, load
+from molrel.chem.cache import (
+    cache_path,
+    decode,
+    default_cache,
+    encode,
+    featurise_all,
+    featurise_each,
+    load,
+)
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, featurise
-from molrel.chem.smiles import MoleculeError, parse
-from molrel.errors import RunError
+from molrel.chem.pictures import draw
+from molrel.chem.smiles import MoleculeError, canonical_smiles, parse
 
 CONFIG = FeatureConfig(picture_size=32, fingerprint_bits=64)
 # More small molecules than it takes to use worker processes.
@@ -84,7 +95,7 @@ def test_each_molecule_is_computed_once(tmp_path, computed):
 def test_canonical_molecules_are_read_without_being_parsed(tmp_path, monkeypatch):
     smiles = [parse(s).smiles for s in DRUGS]
     fresh = featurise_all(smiles, CONFIG, cache=tmp_path)
-    monkeypatch.setattr(module, "_canonical", None)
+    monkeypatch.setattr(module, "canonical_smiles", None)
     read = featurise_all(smiles, CONFIG, cache=tmp_path)
     assert all(map(same, fresh, read))
     with pytest.raises(TypeError):
@@ -152,7 +163,15 @@ def test_every_truncation_is_noticed(tmp_path):
             decode(block[:length])
 
 
-def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path, monkeypatch, computed):
+@pytest.fixture
+def fresh_process():
+    """As if nothing had been said and no folder been cleaned in this process."""
+    machine.say_once.cache_clear()
+    module._clean.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_full_disk_is_said_once_and_nothing_is_lost(tmp_path, monkeypatch, computed, capsys):
     write, written = module._write, []
 
     def full_after_three(path, block):
@@ -163,9 +182,12 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path, monkeypatch, comp
         written.append(path)
 
     monkeypatch.setattr(module, "_write", full_after_three)
-    with pytest.raises(RunError, match="No space left.*MOLREL_CACHE") as error:
-        featurise_all(DRUGS[:6], CONFIG, cache=tmp_path)
-    assert str(tmp_path) in str(error.value)
+    for _ in range(2):
+        features = featurise_all(DRUGS[:6], CONFIG, cache=tmp_path)
+        assert [f.smiles for f in features] == [parse(s).smiles for s in DRUGS[:6]]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"molrel: {tmp_path}: ")
+    assert "No space left on device" in line and "MOLREL_CACHE" in line
     assert len(files(tmp_path)) == 3 and not list(tmp_path.rglob("*.tmp"))
     monkeypatch.setattr(module, "_write", write)
     computed.clear()
@@ -173,10 +195,136 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path, monkeypatch, comp
     assert computed == [parse(s).smiles for s in DRUGS[3:6]]
 
 
-def test_a_cache_folder_that_cannot_be_made_is_reported(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write molecule features"):
-        featurise_all(["CCO"], CONFIG, cache=tmp_path / "file" / "cache")
+@pytest.mark.usefixtures("fresh_process")
+@pytest.mark.parametrize("place", ["file", "file/cache"])
+def test_a_cache_folder_that_is_none_is_said_once(place, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for _ in range(2):
+        assert len(featurise_all(["CCO", "CC"], CONFIG, cache=tmp_path / place)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / place}: molecule features cannot be kept there" in line
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("fresh_process")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes anywhere"
+)
+def test_a_read_only_cache_is_read_and_said_once(tmp_path):
+    featurise_all(["CCO"], CONFIG, cache=tmp_path)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = f"""
+import sys
+from pathlib import Path
+from molrel.chem import cache
+calls = []
+original = cache.featurise
+cache.featurise = lambda s, c: (calls.append(s), original(s, c))[1]
+config = cache.FeatureConfig(picture_size=32, fingerprint_bits=64)
+print(len(cache.featurise_all(["CCO", "CC", "CCC"], config, cache=Path({str(tmp_path)!r}))), calls)
+"""
+    done = unprivileged([sys.executable, "-c", code], tmp_path)
+    assert done.stdout == "3 ['CC', 'CCC']\n", done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "Permission denied" in done.stderr
+
+
+def unprivileged(command: list[str], folder: Path, **environment) -> subprocess.CompletedProcess:
+    """Runs a command as a user who may not write everywhere, and who has no home folder."""
+    if os.geteuid() == 0:
+        for parent in (folder, *folder.parents):
+            if parent.name.startswith("pytest-"):
+                parent.chmod(0o755)
+        command = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *command]
+    root = str(Path(molrel.__path__[0]).parent)
+    variables = {k: v for k, v in os.environ.items() if k not in ("HOME", "MOLREL_CACHE")}
+    return subprocess.run(
+        command,
+        env={**variables, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_without_a_home_folder_nothing_is_kept_and_one_line_says_so(monkeypatch, capsys):
+    monkeypatch.delenv("MOLREL_CACHE", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert default_cache() is None
+    for _ in range(2):
+        assert [f.smiles for f in featurise_all(["OCC"], CONFIG)] == ["CCO"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no home folder" in line and "MOLREL_CACHE" in line
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_cache_named_by_the_user_needs_no_home_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.setenv("MOLREL_CACHE", str(tmp_path))
+    featurise_all(["OCC"], CONFIG)
+    assert len(files(tmp_path)) == 1 and capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_only_old_temporary_files_are_deleted(tmp_path):
+    path = cache_path(tmp_path, "CCO", CONFIG)
+    path.parent.mkdir()
+    old, young = (path.with_name(f"{path.name}.1.{x}.tmp") for x in ("a", "b"))
+    others = path.with_name("notes.tmp")
+    for file in (old, young, others):
+        file.write_bytes(b"half a block")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    os.utime(others, (two_days_ago, two_days_ago))
+    featurise_all(["CCO"], CONFIG, cache=tmp_path)
+    assert files(tmp_path) == sorted([path, young, others])
+
+
+def test_an_interrupt_while_storing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(path, block):
+        path.write_bytes(block[:10])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        featurise_all(["CCO"], CONFIG, cache=tmp_path)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_molecules_that_fail_are_told_apart_from_the_others(workers, tmp_path, monkeypatch):
+    # One cannot be read; one is too large, but only for whoever computes its features.
+    monkeypatch.setattr(module, "canonical_smiles", lenient)
+    smiles = [*MANY, "C1CC", "OCC", "C" * 101, "CCO"]
+    features, failures = featurise_each(smiles, CONFIG, cache=tmp_path, workers=workers)
+    assert failures == {
+        "C1CC": "cannot be read as SMILES",
+        "C" * 101: "has 101 atoms, more than 100",
+    }
+    assert list(features) == [s for s in dict.fromkeys(smiles) if s not in failures]
+    assert features["OCC"] is features["CCO"]
+    assert len(files(tmp_path)) == len({parse(s).smiles for s in features})
+    with pytest.raises(MoleculeError, match="cannot be read as SMILES: 'C1CC'"):
+        featurise_all(smiles, CONFIG, cache=tmp_path, workers=workers)
+
+
+def lenient(text: str, max_atoms: int) -> str:
+    return canonical_smiles(text, max_atoms + 1)
+
+
+def test_a_molecule_whose_drawing_fails_costs_no_other(tmp_path, monkeypatch):
+    def fails_for_two_atoms(molecule, size):
+        if molecule.GetNumAtoms() == 2:
+            raise RuntimeError("no\nway")
+        return draw(molecule, size)
+
+    monkeypatch.setattr("molrel.chem.features.draw", fails_for_two_atoms)
+    features, failures = featurise_each(["CCO", "CC", "C"], CONFIG, cache=tmp_path)
+    assert list(features) == ["CCO", "C"]
+    assert failures == {"CC": "RDKit fails on it (RuntimeError: no way)"}
 
 
 @pytest.mark.parametrize("bad", ["C1CC", "", "C" * 200, None])
@@ -222,11 +370,11 @@ assert __file__ == {str(script)!r}
 
 def test_a_failure_in_a_worker_names_the_molecule(tmp_path, monkeypatch):
     # Too large only for the workers: the parent's check is made to let it through.
-    monkeypatch.setattr(module, "_canonical", lambda text, max_atoms: text)
+    monkeypatch.setattr(module, "canonical_smiles", lambda text, max_atoms: text)
     with pytest.raises(MoleculeError, match="more than 100: 'CCC"):
         featurise_all([*MANY, "C" * 101], CONFIG, cache=tmp_path, workers=2)
-    # Those that were done before it are kept.
-    assert len(files(tmp_path)) > 100
+    # All others are kept.
+    assert len(files(tmp_path)) == len(MANY)
 
 
 def test_two_processes_share_one_folder(tmp_path):

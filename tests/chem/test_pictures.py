@@ -1,8 +1,15 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from chem_cases import ALL
 from rdkit import Chem
 
+import molrel
+from molrel.chem import FeatureConfig, featurise_all
 from molrel.chem.pictures import draw
 
 
@@ -73,3 +80,47 @@ def test_crowded_atoms_are_not_framed_in_red():
 def test_drawing_is_repeatable():
     first, again = drawn("CC(=O)Oc1ccccc1C(=O)O", 64), drawn("CC(=O)Oc1ccccc1C(=O)O", 64)
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(("rdkit.Chem.Draw", "PIL")):
+            raise ImportError("libXrender.so.1: cannot open shared object file")
+
+sys.meta_path.insert(0, Missing())
+from pathlib import Path
+import molrel.chem
+from molrel.chem import FeatureConfig, MoleculeError, featurise_all, parse
+from molrel.errors import RunError
+assert not any(name.startswith("rdkit.Chem.Draw") for name in sys.modules)
+config, cache = FeatureConfig(picture_size=32), Path(sys.argv[1])
+assert featurise_all(["CCO"], config, cache=cache)[0].picture.any()
+for many in (["CC"], ["C" * n + x + "C" * m for n in range(1, 9) for x in "ONS" for m in range(9)]):
+    try:
+        featurise_all(many, config, cache=cache, workers=2)
+    except RunError as error:
+        print(error)
+"""
+
+
+def test_the_libraries_to_draw_with_are_needed_to_draw_alone(tmp_path):
+    featurise_all(["CCO"], FeatureConfig(picture_size=32), cache=tmp_path)
+    # Worker processes lack them too.
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.partition("from pathlib")[0])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(tmp_path)],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(molrel.__path__[0]).parent}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert "libXrender.so.1: cannot open" in first and "apt install libxrender1" in first
