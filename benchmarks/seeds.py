@@ -55,11 +55,12 @@ class Runner:
 
     def __init__(self, problem, table, steps, seeds, mode):
         method, optimiser, self.batches = problem
-        self.table, self.seeds, self.losses = table, seeds, []
+        self.seeds, self.losses = seeds, []
         first = unstack(self.batches(seeds, 0)[0], 0)
         init = jax.jit(lambda s: init_state(method, optimiser, table, first, s))
         self.program = compile_step(method, optimiser, steps=steps, mode=mode)
-        self.states = self.program.enter(stack([init(jnp.asarray(s)) for s in seeds]))
+        states = stack([init(jnp.asarray(s)) for s in seeds])
+        self.states, self.table = self.program.enter(states, table)
 
     def step(self) -> float:
         """Trains one step; its seconds."""

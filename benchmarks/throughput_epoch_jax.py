@@ -62,7 +62,8 @@ def main() -> None:
     n_steps = -(-n // sampler.n_source)
     program = compile_step(method, optax.adam(float(arrays["learning_rate"])), steps=10**6)
     first = step_batches(sampler, sizes, budget, seeds=[0], step=0)[0]
-    state = program.enter(stack([program.init(np.int32(0), table, unstack(first, 0))]))
+    state = stack([program.init(np.int32(0), table, unstack(first, 0))])
+    state, table = program.enter(state, table)
     steps = itertools.count()
 
     def epoch() -> float:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
+import os
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Float, Int
 
@@ -39,10 +45,14 @@ class Checkpoints:
 
     Args:
       folder: made absolute, because orbax silently loses what is saved to a relative path.
+
+    Raises:
+      InputError: it is a symbolic link, or holds one.
     """
 
     def __init__(self, folder: Path):
         quiet()
+        refuse_links(folder)
         self.folder = folder.resolve()
         self._manager = ocp.CheckpointManager(
             self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
@@ -58,9 +68,16 @@ class Checkpoints:
         Raises:
           RunError: the disk is full or the folder cannot be written.
         """
+        usual = sys.excepthook
+        sys.excepthook = _ignore_late_writes
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(run))
+            self._manager.save(
+                step,
+                args=ocp.args.StandardSave(run),
+                custom_metadata={DIGEST: digest(run)},
+            )
             self._manager.wait_until_finished()
+            sys.excepthook = usual
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise RunError(
                 f"{self.folder}: cannot write the checkpoint of step {step} ({first_line(error)}). "
@@ -78,6 +95,10 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            written = (self._manager.metadata(step).custom_metadata or {}).get(DIGEST)
+            # Checkpoints of earlier versions have no digest.
+            if written not in (None, digest(restored)):
+                raise ValueError("its arrays are not those that were written")
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise InputError(
                 f"the checkpoint cannot be read ({first_line(error)})",
@@ -88,13 +109,67 @@ class Checkpoints:
         return jax.tree.map(jnp.asarray, restored)
 
     def close(self) -> None:
-        """Waits for background work and frees the manager."""
-        self._manager.close()
+        """Frees the manager. Every save was waited for, so a failure here loses nothing."""
+        with contextlib.suppress(Exception):  # orbax raises what a failed save raised once more
+            self._manager.close()
+
+
+DIGEST = "sha256"
+
+
+def digest(tree: Any) -> str:
+    """sha256 of a pytree of arrays: their names, shapes, dtypes and bytes.
+
+    The same for NumPy and JAX arrays, on one device and on several, and for a dataclass and a
+    dict with the same names.
+    """
+    total = hashlib.sha256()
+    named = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    ]
+    for name, leaf in sorted(named, key=lambda pair: pair[0]):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def refuse_links(path: Path) -> None:
+    """Raises InputError if a file, or a folder or anything in it, is a symbolic link.
+
+    Whoever deletes or writes there would do so where the link leads.
+    """
+    inside = [Path(at, name) for at, *kinds in os.walk(path) for names in kinds for name in names]
+    for each in (path, *inside):
+        if each.is_symlink():
+            raise InputError(
+                "is a symbolic link, which a run neither writes through nor deletes",
+                path=each,
+                remedy="Put the file or folder itself there, or choose another --out",
+            )
 
 
 def quiet() -> None:
     """Keeps orbax from logging what an error of ours says already."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    """False for what asyncio says of the other writes of a save, once one of them failed."""
+    trace = record.exc_info[2] if record.exc_info else None
+    frames = traceback.extract_tb(trace)
+    return not any("orbax" in Path(frame.filename).parts for frame in frames)
+
+
+def _ignore_late_writes(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """``sys.excepthook`` of a save: after one write failed, orbax closes the event loop, and
+    tensorstore prints a traceback for every other write that ends later."""
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 def first_line(error: Exception) -> str:

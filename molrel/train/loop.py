@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import secrets
 import shutil
 import sys
 import time
@@ -31,7 +33,7 @@ from molrel.data.table import MoleculeTable
 from molrel.errors import RunError, writing
 from molrel.memory import release_free_memory
 from molrel.methods.method import Method, Variables
-from molrel.train.checkpoint import Checkpoints, RunState
+from molrel.train.checkpoint import Checkpoints, RunState, refuse_links
 from molrel.train.settings import OptimiserConfig, TrainConfig
 from molrel.train.step import Program, TrainState, compile_step, stack, unstack
 
@@ -129,61 +131,64 @@ def train(
 
     run = _fresh_run(program, table, batches(0)[0], seeds, options, n_devices)
     done, files = 0, None
-    if folder is not None:
-        log, checkpoints = files = (
-            MetricsLog(folder / "metrics.jsonl", seeds),
-            Checkpoints(folder / "checkpoints"),
+    with contextlib.ExitStack() as opened:
+        if folder is not None:
+            log, checkpoints = files = (
+                opened.enter_context(
+                    contextlib.closing(MetricsLog(folder / "metrics.jsonl", seeds))
+                ),
+                opened.enter_context(contextlib.closing(Checkpoints(folder / "checkpoints"))),
+            )
+            # ---- resume: this run's newest checkpoint, or from scratch ------------------
+            latest = checkpoints.latest() if resume else None
+            if latest is not None:
+                done, run = latest, checkpoints.restore(run)
+            log.truncate(done)
+        if not done and method.start is not None:
+            run = _start(method, run, table, sampler, budget, sizes)
+
+        # ---- loop -----------------------------------------------------------------------
+        bar = opened.enter_context(
+            tqdm(
+                total=config.steps,
+                initial=done,
+                disable=folder is None or not sys.stderr.isatty(),
+                unit="step",
+            )
         )
-        # ---- resume: this run's newest checkpoint, or from scratch ----------------------
-        latest = checkpoints.latest() if resume else None
-        if latest is not None:
-            done, run = latest, checkpoints.restore(run)
-        log.truncate(done)
-    if not done and method.start is not None:
-        run = _start(method, run, table, sampler, budget, sizes)
+        pending: list[tuple[int, dict[str, jax.Array]]] = []
+        started, compile_seconds, between, first = time.perf_counter(), 0.0, 0.0, done
+        state, table = program.enter(run.train, table)
+        for step in range(done, config.steps):
+            for batch in batches(step):
+                state, terms = program.step(state, table, batch)
+                pending.append((step, terms))
+            if step == first:
+                jax.block_until_ready(state)
+                compile_seconds = time.perf_counter() - started
+                release_free_memory()
+            bar.update()
+            if (step + 1) % config.evaluate_every and step + 1 != config.steps:
+                continue
 
-    # ---- loop ---------------------------------------------------------------------------
-    bar = tqdm(
-        total=config.steps,
-        initial=done,
-        disable=folder is None or not sys.stderr.isatty(),
-        unit="step",
-    )
-    pending: list[tuple[int, dict[str, jax.Array]]] = []
-    started, compile_seconds, between, first = time.perf_counter(), 0.0, 0.0, done
-    state = program.enter(run.train)
-    for step in range(done, config.steps):
-        for batch in batches(step):
-            state, terms = program.step(state, table, batch)
-            pending.append((step, terms))
-        if step == first:
+            # ---- log, validate, keep the best, save -------------------------------------
             jax.block_until_ready(state)
-            compile_seconds = time.perf_counter() - started
-            release_free_memory()
-        bar.update()
-        if (step + 1) % config.evaluate_every and step + 1 != config.steps:
-            continue
-
-        # ---- log, validate, keep the best, save -----------------------------------------
-        jax.block_until_ready(state)
-        paused = time.perf_counter()
-        last = _check_finite(pending, sampler, seeds, molecules, folder)
-        pending.clear()
-        stacked = program.leave(state)
-        plain = jax.device_get((stacked.params, stacked.state))
-        _check_parameters(plain, step, seeds)
-        validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
-        run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
-        if files is not None:
-            log, checkpoints = files
-            log.write(step + 1, last, validations)
-            checkpoints.save(step + 1, run)
-            release_free_memory()
-            _tell(bar, step + 1, config.steps, last, validations)
-        between += time.perf_counter() - paused
-    bar.close()
-    for file in files or ():
-        file.close()
+            paused = time.perf_counter()
+            values = _finite_values(pending, sampler, seeds, molecules, folder)
+            means = {name: np.mean([v[name] for v in values], axis=0) for name in values[0]}
+            pending.clear()
+            stacked = program.leave(state)
+            plain = jax.device_get((stacked.params, stacked.state))
+            _check_parameters(plain, step, seeds)
+            validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
+            run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
+            if files is not None:
+                log, checkpoints = files
+                log.write(step + 1, means, validations)
+                checkpoints.save(step + 1, run)
+                release_free_memory()
+                _tell(bar, step + 1, config.steps, means, validations)
+            between += time.perf_counter() - paused
     seconds = time.perf_counter() - started
     steady = max(1, config.steps - first - 1)
     return run, {
@@ -263,17 +268,22 @@ def _keep_best(run: RunState, plain: Any, validations: list[dict[str, float]], s
     )
 
 
-def _check_finite(
+def _finite_values(
     pending: list[tuple[int, dict[str, jax.Array]]],
     sampler: Sampler,
     seeds: Sequence[int],
     molecules: Sequence[str],
     folder: Path | None,
-) -> dict[str, np.ndarray]:
-    """Host values of the newest terms, after every step since the last log was checked."""
-    values: dict[str, np.ndarray] = {}
+) -> list[dict[str, np.ndarray]]:
+    """Terms float64 [S] of every pending update.
+
+    Raises:
+      RunError: one of them is not finite.
+    """
+    found = []
     for step, terms in pending:
-        values = {name: np.asarray(v) for name, v in terms.items()}
+        values = {name: np.asarray(v, np.float64) for name, v in terms.items()}
+        found.append(values)
         bad = [name for name, v in values.items() if not np.isfinite(v).all()]
         if not bad:
             continue
@@ -282,16 +292,21 @@ def _check_finite(
         seed = seeds[int(np.flatnonzero(~np.isfinite(values[name]))[0])]
         batch = [molecules[int(i)] for i in sampler.examples(seed, step).molecules()]
         where = ""
-        if folder is not None:
-            path = folder / "failed_batch.txt"
-            path.write_text("\n".join(batch) + "\n")
-            where = f" are in {path}"
+        # What broke is the news, also where the list of molecules cannot be written.
+        with contextlib.suppress(OSError):
+            if folder is not None:
+                path = folder / "failed_batch.txt"
+                _replace_text(path, "\n".join(batch) + "\n")
+                where = f" are in {path}"
         raise RunError(
             f"step {step}, seed {seed}: the term {name!r} is {values[name].tolist()}. "
             f"The batch's {len(batch)} molecules{where}: {', '.join(batch[:5])}, ... "
-            "Lower optimiser.learning_rate or the weight of that term"
+            f"Lower optimiser.learning_rate or the weight of that term{BEGIN_AGAIN}"
         )
-    return values
+    return found
+
+
+BEGIN_AGAIN = ", and begin again with --overwrite"
 
 
 def _check_parameters(plain: Any, step: int, seeds: Sequence[int]) -> None:
@@ -300,7 +315,7 @@ def _check_parameters(plain: Any, step: int, seeds: Sequence[int]) -> None:
         if not all(np.isfinite(x[i]).all() for x in jax.tree.leaves(plain)):
             raise RunError(
                 f"step {step}, seed {seed}: the update made parameters that are not finite. "
-                "Lower optimiser.learning_rate"
+                f"Lower optimiser.learning_rate{BEGIN_AGAIN}"
             )
 
 
@@ -311,20 +326,26 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, seeds: Sequence[int]):
-        self.path, self.seeds = path, seeds
+        self.path, self.events, self.seeds = path, path.parent / "tensorboard", seeds
+        self.writers: dict[int, SummaryWriter] = {}
 
     def truncate(self, step: int) -> None:
-        """Drops lines after a step, which a resumed run will write again."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= step]
-        temporary = self.path.with_suffix(".tmp")
+        """Drops lines after a step, which a resumed run will write again.
+
+        Raises:
+          InputError: the log is a symbolic link, or no text.
+          RunError: it cannot be written.
+        """
+        refuse_links(self.path)
+        refuse_links(self.events)
         with writing(self.path):
-            temporary.write_text("".join(line + "\n" for line in kept))
-            temporary.replace(self.path)
-        events = self.path.parent / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)
-        with writing(events):
-            self.writers = {s: SummaryWriter(str(events / f"seed_{s}")) for s in self.seeds}
+            lines = self.path.read_bytes().splitlines() if self.path.exists() else []
+            kept = [line for line in lines if _step_of(line) <= step]
+            _replace_text(self.path, b"".join(line + b"\n" for line in kept).decode())
+        with writing(self.events):
+            if self.events.exists():
+                shutil.rmtree(self.events)
+            self.writers = {s: SummaryWriter(str(self.events / f"seed_{s}")) for s in self.seeds}
         for row in self.rows():
             self._show(row)
 
@@ -359,9 +380,20 @@ class MetricsLog:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
 
-def _step_of(line: str) -> float:
-    """Step of a line; a line cut short by a kill counts as beyond every step."""
+def _step_of(line: bytes) -> float:
+    """Step of a line; what a kill or a damaged disk made of a line is beyond every step."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
         return float("inf")
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, by a temporary name that nothing else can have."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x") as file:
+            file.write(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -136,14 +136,15 @@ class Program(NamedTuple):
 
     Attributes:
       init: (seed, table, batch of one device and seed) -> state of one seed.
-      enter: stacked states [S, ...] -> carried states.
-      step: (carried, table, batch [S, ...] or [D, S, ...]) -> (carried, terms [S]). The
+      enter: (stacked states [S, ...], table of one device) -> (carried states, table of all
+        devices of the step).
+      step: (carried, entered table, batch [S, ...] or [D, S, ...]) -> (carried, terms [S]). The
         carried states are donated: the caller must not use them again.
       leave: carried states -> stacked states.
     """
 
     init: Callable[[Int[Array, ""], MoleculeTable, IndexBatch], TrainState]
-    enter: Callable[[TrainState], Any]
+    enter: Callable[[TrainState, MoleculeTable], tuple[Any, MoleculeTable]]
     step: Callable[[Any, MoleculeTable, IndexBatch], tuple[Any, dict[str, Array]]]
     leave: Callable[[Any], TrainState]
 
@@ -169,13 +170,19 @@ def compile_step(
     axis = DEVICES if n_devices > 1 else None
     step = make_step(method, optimiser, steps=steps, axis_name=axis, vary=vary)
     init = jax.jit(lambda seed, table, batch: init_state(method, optimiser, table, batch, seed))
+    devices = jax.local_devices()[:n_devices]
     if resolve_seeds_mode(mode) == "vmap":
-        mapped = _compile(jax.vmap(step, in_axes=(0, None, 0)), n_devices)
-        return Program(init, lambda states: states, mapped, lambda states: states)
-    single = _compile(step, n_devices)
+        mapped = _compile(jax.vmap(step, in_axes=(0, None, 0)), devices)
+        return Program(
+            init, lambda *placed: _replicate(placed, devices), mapped, lambda states: states
+        )
+    single = _compile(step, devices)
     # Compiled, because hundreds of leaves would each be sliced by a program of their own.
     split = jax.jit(lambda states: [unstack(states, i) for i in range(len(states.step))])
     join = jax.jit(stack)
+
+    def enter(states, table):
+        return _replicate((split(states), table), devices)
 
     def loop(states, table, batch):
         results = []
@@ -186,19 +193,18 @@ def compile_step(
             jax.block_until_ready(results[-1])
         return [r[0] for r in results], join([r[1] for r in results])
 
-    return Program(init, split, loop, join)
+    return Program(init, enter, loop, join)
 
 
 def _seed_of(batch: IndexBatch, index: int, n_devices: int) -> IndexBatch:
     return jax.tree.map(lambda x: x[:, index] if n_devices > 1 else x[index], batch)
 
 
-def _compile(step: Step, n_devices: int) -> Step:
-    """jit on one device; pmap with replicated, un-stacked state on several."""
-    if n_devices == 1:
+def _compile(step: Step, devices: Sequence[Any]) -> Step:
+    """jit on one device; pmap with replicated, un-stacked state and table on several."""
+    if len(devices) == 1:
         return jax.jit(step, donate_argnums=0)
-    devices = jax.local_devices()[:n_devices]
-    mapped = jax.pmap(
+    return jax.pmap(
         step,
         axis_name=DEVICES,
         in_axes=(None, None, 0),
@@ -206,11 +212,13 @@ def _compile(step: Step, n_devices: int) -> Step:
         devices=devices,
         donate_argnums=0,
     )
-    replicated = NamedSharding(Mesh(devices, (DEVICES,)), PartitionSpec())
 
-    def run(state, table, batch):
-        # A state that already lives on all devices is passed through untouched; the first
-        # one is copied there, so that there is one trace and no donated buffer is shared.
-        return mapped(jax.device_put(state, replicated), table, batch)
 
-    return run
+def _replicate(tree: Any, devices: Sequence[Any]) -> Any:
+    """The tree on every device; the same buffers on the device where it already is.
+
+    What a step finds on one device alone it copies to all the others, each time anew.
+    """
+    if len(devices) == 1:
+        return tree
+    return jax.device_put(tree, NamedSharding(Mesh(devices, (DEVICES,)), PartitionSpec()))

@@ -91,10 +91,10 @@ def test_every_method_learns_64_pairs_and_ignores_order_and_padding(name, made):
 
     program = compile_step(method, OPTIMISER, steps=STEPS, mode="loop")
     state = program.init(np.int32(0), table, unstack(batch(0), 0))
-    carried = program.enter(stack([state]))
+    carried, entered = program.enter(stack([state]), table)
     first = batch(0)
     for step in range(STEPS):
-        carried, terms = program.step(carried, table, batch(step) if method.target else first)
+        carried, terms = program.step(carried, entered, batch(step) if method.target else first)
     assert all(np.isfinite(v).all() for v in jax.device_get(terms).values())
     params = unstack(program.leave(carried).params, 0)
     state = unstack(program.leave(carried).state, 0)

@@ -273,10 +273,10 @@ def test_seeds_together_are_seeds_alone(table):
         program = compile_step(method, optimiser, steps=4, mode=mode)
         first = step_batches(sampler, sizes, budget, seeds=seeds, step=0)[0]
         states = [program.init(np.int32(s), table, unstack(first, 0)) for s in seeds]
-        carried = program.enter(stack(states))
+        carried, entered = program.enter(stack(states), table)
         for step in range(3):
             (batch,) = step_batches(sampler, sizes, budget, seeds=seeds, step=step)
-            carried, _ = program.step(carried, table, batch)
+            carried, _ = program.step(carried, entered, batch)
         return program.leave(carried)
 
     together, alone = run((3, 5), "vmap"), run((5,), "loop")

@@ -1,6 +1,6 @@
-"""Run in a process of its own with 8 emulated devices: prints the worst differences.
+"""Run in a process of its own with 8 emulated devices: prints what it found as JSON.
 
-python device_check.py ragged|empty|seeds|experts
+python device_check.py ragged|empty|seeds|experts|table
 """
 
 import json
@@ -17,6 +17,7 @@ import optax  # noqa: E402
 from problem import make_expert_problem, make_problem  # noqa: E402
 
 from molrel.data.batches import step_batches  # noqa: E402
+from molrel.methods.method import Variables  # noqa: E402
 from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
 
 STEPS = 5
@@ -43,7 +44,8 @@ def run(n_devices, mode, seeds, make=make_problem, **sizes_of_batch):
         ]
     )
     program = compile_step(method, optimiser, steps=10, n_devices=n_devices, mode=mode)
-    terms, states = [], program.enter(states)
+    states, table = program.enter(states, table)
+    terms = []
     for number in range(STEPS):
         batches = step_batches(
             sampler, sizes, budget, seeds=seeds, step=number, n_devices=n_devices
@@ -61,10 +63,61 @@ def difference(a, b):
     return max(float(np.max(np.abs(x - y), initial=0)) for x, y in pairs)
 
 
+def follow_the_table(mode):
+    """Where the table of a step is, and whether a step copies it between devices."""
+    method, table, sampler, sizes, budget = make_problem()
+    table = jax.device_put(table, jax.devices()[0])
+    seeds, traces = (0, 1), []
+
+    # All that matters here is that it reads the table; it compiles in a moment.
+    def init(key, batch):
+        return Variables({"w": jax.random.normal(key)}, {})
+
+    def loss(params, state, batch, key, progress, axis_name=None):
+        traces.append(mode)
+        value = params["w"] * jnp.sum(jnp.asarray(batch.molecules.pictures, jnp.float32))
+        return value, (state, {})
+
+    def batch(number):
+        return step_batches(sampler, sizes, budget, seeds=seeds, step=number, n_devices=8)[0]
+
+    one = jax.tree.map(lambda x: x[0, 0], batch(0))
+    linear = method._replace(init=init, loss=loss)
+    program = compile_step(linear, optax.adam(1e-3), steps=10, n_devices=8, mode=mode)
+    states = stack([program.init(jnp.asarray(s), table, one) for s in seeds])
+    carried, entered = program.enter(states, table)
+    carried, _ = program.step(carried, entered, batch(0))
+    with jax.transfer_guard_device_to_device("disallow"):
+        for number in (1, 2):
+            carried, _ = program.step(carried, entered, batch(number))
+        n_traces = len(traces)
+        try:
+            program.step(carried, table, batch(3))
+            noticed = False
+        except Exception as error:  # jax raises its own kind for an argument that it must copy
+            noticed = "Disallowed device-to-device transfer" in str(error)
+    pairs = list(zip(jax.tree.leaves(table), jax.tree.leaves(entered), strict=True))
+    return {
+        "devices": min(len(x.sharding.device_set) for _, x in pairs),
+        "whole_on_each": all(x.sharding.is_fully_replicated for _, x in pairs),
+        # The first device keeps the buffers that it has.
+        "shared": all(
+            x.unsafe_buffer_pointer() == y.addressable_data(0).unsafe_buffer_pointer()
+            for x, y in pairs
+        ),
+        "a_copy_would_be_noticed": noticed,
+        "traces": n_traces,
+    }
+
+
 def main():
-    """Prints {"params": worst difference, "terms": worst difference, "names": terms}."""
+    """Prints {"params": worst difference, "terms": worst difference, "names": terms}, or of the
+    case "table" what ``follow_the_table`` says of both modes."""
     assert jax.local_device_count() == 8
     case = sys.argv[1]
+    if case == "table":
+        print(json.dumps({mode: follow_the_table(mode) for mode in ("vmap", "loop")}))
+        return
     if case == "seeds":
         several = run(8, "vmap", (0, 1, 2))
         single = [run(1, "loop", (s,)) for s in (0, 1, 2)]

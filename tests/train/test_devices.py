@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+PATH = os.pathsep.join([str(HERE.parent), str(HERE.parents[1])])
 
 
 @pytest.mark.multidevice
@@ -17,18 +18,35 @@ HERE = Path(__file__).parent
     ["ragged", "experts", *(pytest.param(c, marks=pytest.mark.slow) for c in ("empty", "seeds"))],
 )
 def test_eight_devices_equal_one(case):
-    done = subprocess.run(
-        [sys.executable, str(HERE / "device_check.py"), case],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent)},
-        cwd=HERE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = check(case)
     if case != "experts":
         assert {"adversarial_fragment", "prototype", "guidance"} <= {*result["names"]}
     assert "supervised" in result["names"]
     assert result["params"] < 1e-5, result
     assert result["terms"] < 1e-5, result
+
+
+@pytest.mark.multidevice
+def test_the_table_goes_to_every_device_once():
+    for mode, found in check("table").items():
+        assert found == {
+            "devices": 8,
+            "whole_on_each": True,
+            "shared": True,
+            "a_copy_would_be_noticed": True,
+            "traces": 1,
+        }, mode
+
+
+def check(case):
+    """What device_check.py says of a case."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "device_check.py"), case],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": PATH},
+        cwd=HERE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])

@@ -36,10 +36,10 @@ def test_vmapped_seeds_equal_looped_seeds():
     for mode in ("vmap", "loop"):
         method, table, batch, states = setup(config=graph)
         program = compile_step(method, OPTIMISER, steps=10, mode=mode)
-        carried = program.enter(states)
+        carried, entered = program.enter(states, table)
         losses[mode] = []
         for number in range(4):
-            carried, terms = program.step(carried, table, batch(number))
+            carried, terms = program.step(carried, entered, batch(number))
             losses[mode].append(terms["total"])
         finals[mode] = program.leave(carried)
     np.testing.assert_allclose(losses["vmap"], losses["loop"], rtol=2e-4)
@@ -142,7 +142,8 @@ def test_runs_that_differ_in_options_share_a_program_and_equal_runs_of_their_own
         vary=lambda o: method_and_optimiser(o["guidance"], o["rate"]),
     )
     first = program.init(jnp.asarray(0), table, unstack(batch, 0))
-    carried = program.enter(stack([replace(first, options=each) for each in options]))
+    states = stack([replace(first, options=each) for each in options])
+    carried, table = program.enter(states, table)
     for _ in range(2):
         carried, together = program.step(carried, table, batch)
     alone = []
