@@ -45,10 +45,8 @@ from molrel.data.types import Examples
 from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
 from molrel.experiment import (
-    environment,
     floors_of_parts,
     make_fit,
-    one_against_others,
     selection_metrics,
     side_fingerprints,
     subset,
@@ -58,7 +56,8 @@ from molrel.methods.classical import TUNED, fit_classical
 from molrel.methods.distrans import DisTransConfig
 from molrel.methods.method import active
 from molrel.prepare import Prepared, label_scale, prepare
-from molrel.reporting import side_ids
+from molrel.reporting import one_against_others, side_ids
+from molrel.run_folder import environment
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
 VERSION = 1

@@ -116,7 +116,7 @@ def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...])
 def _load(source: str, target: str, smiles_columns: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     """Two domains over one molecule list; CSV files need no label."""
     from molrel.config import DataConfig
-    from molrel.prepare import load_dataset
+    from molrel.sources import load_dataset
 
     data = DataConfig(smiles_columns=smiles_columns, label_column="")
     first, second = (load_dataset(address, data, unlabelled=True) for address in (source, target))

@@ -20,13 +20,14 @@ from molrel.data.types import Examples, Task
 from molrel.errors import InputError, writing
 from molrel.evaluate.floors import floor_scores
 from molrel.evaluate.metrics import classification_metrics, mean_metrics, regression_metrics
-from molrel.files import only_one
+from molrel.files import only_one, write_whole
 from molrel.memory import enable_compilation_cache, peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, by_target, fit_classical
 from molrel.methods.method import Method
-from molrel.prepare import Prepared, is_file, prepare, with_full_paths
-from molrel.reporting import predictions_of, report_run
+from molrel.prepare import Prepared, prepare
+from molrel.reporting import one_against_others, predictions_of, report_run
 from molrel.run_folder import claim, save_best, write_record
+from molrel.sources import is_file, with_full_paths
 from molrel.train.loop import Validate, count_devices, make_optimiser, train
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import Vary, compile_step, unstack
@@ -237,7 +238,7 @@ def run(
         print("No target domain: the adaptation terms are switched off.")
         config = replace(config, method=config.method.source_only())
     config = replace(config, data=with_full_paths(config.data))
-    source, changed_by = config.data.source, None
+    changed_by = None
     if transform is not None:
         changed_by = getattr(transform, "__qualname__", type(transform).__qualname__)
     columns = _columns(config)
@@ -259,6 +260,9 @@ def run(
             config, prepared, folder, columns=columns, begun=begun, transform=changed_by
         )
         write_rejected(folder / "rejected.csv", prepared.rejected)
+        if len(prepared.contradictions):
+            text = prepared.contradictions.to_csv(index=False)
+            write_whole(folder / "contradictions.csv", text)
         print_summary(config, prepared)
         method = make_method(config, prepared)
         method = method if transform is None else transform(method)
@@ -329,7 +333,8 @@ def selection_metrics(
       Metrics, each the mean over the targets in which it is defined.
     """
     if kind == "multiclass":
-        accuracy = float(np.mean(scores.argmax(axis=1) == labels[:, 0]))
+        known = ~np.isnan(labels[:, 0])
+        accuracy = float(np.mean(scores.argmax(axis=1)[known] == labels[known, 0]))
         return {"selection": accuracy, "accuracy": accuracy}
     columns = zip(labels.T, scores.reshape(labels.shape).T, strict=True)
     if kind == "regression":
@@ -365,8 +370,18 @@ def fit_baselines(
             symmetric=prepared.task.symmetric,
             seed=0,
         )
+        if prepared.task.kind == "multiclass":
+            scores = [_all_classes(each, prepared.task.n_classes) for each in scores]
         out["morgan + random forest"] = {n: s[None] for n, s in zip(parts, scores, strict=True)}
     return out
+
+
+def _all_classes(scores: np.ndarray, n_classes: int) -> np.ndarray:
+    """Probabilities [N, C] of all classes from those of a learner, which knows none above the
+    last class that it was taught; [N] from one that was taught a single class."""
+    if scores.ndim == 1:
+        return np.stack([scores == c for c in range(n_classes)], axis=1).astype(np.float64)
+    return np.pad(scores, ((0, 0), (0, n_classes - scores.shape[1])))
 
 
 def side_fingerprints(
@@ -409,12 +424,6 @@ def floors(reference: Examples, examples: Examples, task: Task) -> dict[str, np.
     regression = task.kind == "regression"
     each = [floor_scores(known, labels, asked, regression=regression) for labels in columns]
     return {name: by_target([scores[name] for scores in each]) for name in each[0]}
-
-
-def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """float32 [C, N]: 1 where the label is the class, 0 for others, NaN where unknown."""
-    found = labels[None] == np.arange(n_classes)[:, None]
-    return np.where(np.isnan(labels), np.nan, found).astype(np.float32)
 
 
 def print_summary(config: Experiment, prepared: Prepared) -> None:

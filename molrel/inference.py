@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from molrel.chem.cache import featurise_each
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
 from molrel.data.formats import Table, read_table
@@ -22,9 +23,10 @@ from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
 from molrel.files import check_output, packed, write_output
-from molrel.prepare import divide, is_file, load_dataset, name_strata
+from molrel.prepare import divide, name_strata, without_molecules
 from molrel.reporting import part_frame, setting_of, thresholds
 from molrel.runs import Run, load_run
+from molrel.sources import is_file, load_dataset
 from molrel.train.checkpoint import first_line
 
 # ---- predict ---------------------------------------------------------------------------------
@@ -37,7 +39,7 @@ def predict_csv(
     blanks around their cells) are kept.
 
     Adds ``score`` (mean over seeds), ``spread`` (their standard deviation) and ``error``; of
-    several targets ``score TARGET`` and ``spread TARGET`` for each.
+    several targets, or classes, ``score NAME`` and ``spread NAME`` for each.
 
     Args:
       folder: of a finished run.
@@ -79,9 +81,9 @@ def predict_csv(
 
 def _score_names(run: Run) -> list[str]:
     """The columns that scores are put into."""
-    if len(run.task.targets) == 1:
+    if len(run.task.outputs) == 1:
         return ["score", "spread"]
-    return [f"{kind} {target}" for target in run.task.targets for kind in ("score", "spread")]
+    return [f"{kind} {name}" for name in run.task.outputs for kind in ("score", "spread")]
 
 
 def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
@@ -108,6 +110,12 @@ def _score_frame(run: Run, table: Table, columns: list[str], source: Path) -> pd
     # A malformed row is not scored, whatever stands in its cells.
     errors = [table.errors.get(row, error) for row, error in zip(frame.index, errors)]
     good = (parsed.ids >= 0).all(axis=1) & ~frame.index.isin(list(table.errors))
+    wanted = [parsed.molecules[i] for i in np.unique(parsed.ids[good])]
+    features, failures = featurise_each(wanted, run.config.features)
+    for row in np.flatnonzero(good) if failures else ():
+        failed = [(c, parsed.molecules[i]) for c, i in zip(columns, parsed.ids[row])]
+        reasons = [f"{c}: {failures[m]}" for c, m in failed if m in failures]
+        errors[row], good[row] = "; ".join(reasons), not reasons
     if not good.any():
         raise InputError(
             f"none of the {len(frame)} rows can be scored; the first: {errors[0]}",
@@ -124,7 +132,7 @@ def _score_frame(run: Run, table: Table, columns: list[str], source: Path) -> pd
         domain=np.ones(n, np.int32),
         weight=np.ones(n, np.float32),
     )
-    scores = run.score([parsed.molecules[i] for i in present], examples)
+    scores = run.score([features[parsed.molecules[i]] for i in present], examples)
     # [n, T, 2], in the order of the names.
     found = np.stack([scores.mean(0), scores.std(0)], axis=-1).reshape(n, -1)
     columns_added = np.full((len(frame), found.shape[1]), np.nan)
@@ -273,8 +281,15 @@ def _score_dataset(
     examples = other.examples.take(np.flatnonzero(~met))
     if not len(examples):
         raise InputError("every example of it belongs to the run's own source", path=address)
+    wanted = [other.molecules[m] for m in examples.molecules()]
+    features, failures = featurise_each(wanted, run.config.features)
+    examples = examples.take(without_molecules(examples, other.molecules, failures))
+    if not len(examples):
+        raise InputError(
+            f"no molecule can be used; the first: {[*failures.values()][0]}", path=address
+        )
     compact, present = examples.compact()
-    scores = run.score([other.molecules[m] for m in present], compact)
+    scores = run.score([features[other.molecules[m]] for m in present], compact)
 
     smiles = np.array(other.molecules, dtype=object)
 
@@ -291,6 +306,7 @@ def _score_dataset(
         frames[name] = pd.concat(rows)
     notes = [f"{dataset.name}: {dataset.note}"] if dataset.note else []
     notes += [f"{len(dataset.rejected)} rows were set aside."] if dataset.rejected else []
+    notes += [f"Left out, with its examples: {m} ({why})." for m, why in failures.items()]
     if met.any():
         notes += [f"{met.sum():,} examples belong to the run's own source and were left out."]
     return frames, notes

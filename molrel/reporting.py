@@ -182,14 +182,15 @@ def part_frame(
 ) -> pd.DataFrame:
     """One row an example of a part: molecules, label, split, domain, stratum, scores.
 
-    Of several targets one row a label that is known, with its ``target`` and the number of its
-    ``example`` within the part.
+    Of several targets one row a label, with its ``target`` and the number of its ``example``
+    within the part; labels that are not known are left out, but for examples that have none. Of
+    several classes each is such a target, against the others.
 
     Args:
       examples: N of the part.
       smiles: object [M], by molecule id.
       task: of the examples.
-      scores: [S, N] of each seed, or [S, N, T].
+      scores: [S, N] of each seed, or [S, N, T] of each target or class.
       split: name of the part.
       strata: str [N].
     """
@@ -201,13 +202,22 @@ def part_frame(
     domain = np.where(examples.domain == 0, "source", "target")
     columns |= {"label": np.nan, "split": split, "domain": domain, "stratum": strata}
     frame = pd.DataFrame(columns)
-    labels = examples.labels[:, 0]
-    if len(task.targets) > 1:
-        n, t = np.nonzero(~np.isnan(examples.labels))
-        labels, scores = examples.labels[n, t], scores[:, n, t]
-        targets = np.array(task.targets, dtype=object)
+    labels = examples.labels
+    if task.kind == "multiclass":
+        labels = one_against_others(labels[:, 0], task.n_classes).T
+    if len(task.outputs) > 1:
+        known = ~np.isnan(labels)
+        n, t = np.nonzero(known | ~known.any(axis=1, keepdims=True))
+        labels, scores = labels[n, t], scores[:, n, t]
+        targets = np.array(task.outputs, dtype=object)
         frame = frame.iloc[n].assign(example=n, target=targets[t])
-    return frame.assign(label=labels, **{f"score_{i}": s for i, s in enumerate(scores)})
+    return frame.assign(label=labels.reshape(-1), **{f"score_{i}": s for i, s in enumerate(scores)})
+
+
+def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """float32 [C, N]: 1 where the label is the class, 0 for others, NaN where unknown."""
+    found = labels[None] == np.arange(n_classes)[:, None]
+    return np.where(np.isnan(labels), np.nan, found).astype(np.float32)
 
 
 def side_ids(examples: Examples, smiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

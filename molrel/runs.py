@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from molrel.chem.cache import featurise_all
+from molrel.chem.features import MoleculeFeatures
 from molrel.config import Experiment, check, from_json
 from molrel.data.types import Examples, Kind, Task
 from molrel.errors import InputError
 from molrel.memory import enable_compilation_cache
-from molrel.prepare import is_file, molecule_table
+from molrel.prepare import molecule_table
 from molrel.run_folder import RECORD, read_best, read_record
+from molrel.sources import is_file
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import unstack
 
@@ -44,13 +46,13 @@ class Run:
     data_digest: str | None
     best: dict[str, Any]
 
-    def score(self, molecules: list[str], examples: Examples) -> np.ndarray:
-        """Scores float64 of every seed for examples over canonical SMILES.
+    def score(self, features: Sequence[MoleculeFeatures], examples: Examples) -> np.ndarray:
+        """Scores float64 of every seed for examples over molecules (``featurise_each`` with the
+        config's features).
 
         Probabilities for classes, predictions in the task's units for regression: [S, N], or
-        [S, N, T] of several targets.
+        [S, N, T] of several targets or classes.
         """
-        features = featurise_all(molecules, self.config.features)
         method = self.config.method.build(
             None,
             kind=self.task.kind,

@@ -12,7 +12,8 @@ from molrel.data.formats import SUFFIXES
 from molrel.data.types import Task
 from molrel.errors import InputError
 from molrel.experiment import run
-from molrel.prepare import divide, is_file, load_dataset
+from molrel.prepare import divide
+from molrel.sources import is_file, load_dataset
 
 ONE = DataConfig(target=None, smiles_columns=("smiles",), label_column="y")
 

@@ -12,7 +12,8 @@ from molrel.data.types import join
 from molrel.errors import InputError
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.experiment import floors, selection_metrics
-from molrel.prepare import divide, label_scale, load_dataset, prepare, sides_are_roles
+from molrel.prepare import divide, label_scale, prepare
+from molrel.sources import load_dataset, sides_are_roles
 from molrel.train.predict import to_scores
 
 DRUGS = [f"{'C' * i}c1ccccc1{'O' * (i % 2)}" for i in range(1, 15)]

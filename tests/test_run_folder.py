@@ -216,7 +216,7 @@ def test_a_run_says_where_its_data_are_and_which_columns_it_reads(trained):
 
 def test_a_file_called_like_a_set_of_the_catalogue_does_not_replace_it(tmp_path, monkeypatch):
     from molrel.config import DataConfig
-    from molrel.prepare import is_file, load_dataset, with_full_paths
+    from molrel.sources import is_file, load_dataset, with_full_paths
 
     (tmp_path / "mixtures").mkdir()
     (tmp_path / "mixtures" / "hydrocarbons").write_text(

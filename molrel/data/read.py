@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from molrel.data.labels import Labels, Qualifiers, read_labels
 from molrel.data.types import Bag, Dataset, Examples, Rejection, Task
 from molrel.data.unpack import shown
 from molrel.errors import InputError
+from molrel.files import write_whole
 
 
 def read_csv(
@@ -250,8 +252,13 @@ def assemble(
 
 
 def write_rejected(path: str | Path, rejections: Iterable[Rejection]) -> None:
-    """Writes the rows that were set aside as CSV: path, row, column, value, reason."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "row", "column", "value", "reason"])
-        writer.writerows([r.path, r.row, r.column, r.value, r.reason] for r in rejections)
+    """Writes the rows that were set aside as CSV: path, row, column, value, reason.
+
+    Raises:
+      RunError: the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "row", "column", "value", "reason"])
+    writer.writerows([r.path, r.row, r.column, r.value, r.reason] for r in rejections)
+    write_whole(Path(path), text.getvalue())

@@ -147,6 +147,13 @@ class Task:
         """Logits that a model gives for an example."""
         return self.n_classes if self.kind == "multiclass" else len(self.targets)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each score of an example is of: the targets, or the classes of the one target."""
+        if self.kind != "multiclass":
+            return self.targets
+        return self.classes or tuple(map(str, range(self.n_classes)))
+
 
 @dataclass(frozen=True)
 class Rejection:
