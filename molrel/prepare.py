@@ -24,7 +24,13 @@ from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError
 from molrel.methods.method import Need
-from molrel.sources import lacks_negatives, load_dataset, split_source, with_negatives_by_part
+from molrel.sources import (
+    is_file,
+    lacks_negatives,
+    load_dataset,
+    split_source,
+    with_negatives_by_part,
+)
 
 
 @dataclass(frozen=True)
