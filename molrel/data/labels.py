@@ -16,32 +16,11 @@ import numpy as np
 import pandas as pd
 
 from molrel.data.types import Task
+from molrel.data.words import MISSING, choose_pair, plain
 from molrel.errors import InputError
 
 Qualifiers = Literal["set_aside", "strip"]
 
-# What pandas reads as missing, and what people write.
-MISSING = frozenset(
-    (
-        *("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nil", "#n/a n/a"),
-        *("-", "--", ".", "?", "unknown", "missing", "n.a.", "n.d.", "nd", "not available"),
-        *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "\N{EN DASH}", "\N{EM DASH}"),
-    )
-)
-# (0, 1) in words; the first pair that explains most cells is taken.
-PAIRS = (
-    ("0", "1"),
-    ("false", "true"),
-    ("f", "t"),
-    ("no", "yes"),
-    ("n", "y"),
-    ("inactive", "active"),
-    ("negative", "positive"),
-    ("neg", "pos"),
-    ("-", "+"),
-    ("-1", "1"),
-)
-NEGATIONS = ("in", "im", "non", "non-", "non ", "not ", "not-", "no ", "un")
 LARGEST = float(np.finfo(np.float32).max)
 FAR = 1e3
 """Labels more than so many spreads from the median are named."""
@@ -236,30 +215,18 @@ def _far(values: np.ndarray, cells: pd.Series) -> list[str]:
     ]
 
 
-def _plain(word: str) -> str:
-    """A word as it is compared: without case, numbers without a decimal point."""
-    word = word.strip().replace("\N{MINUS SIGN}", "-").casefold()
-    number = re.fullmatch(r"([-+]?)0*(\d+)(?:\.0*)?", word)
-    return ("-" if number[1] == "-" and number[2] != "0" else "") + number[2] if number else word
-
-
 def _binary(cells: pd.Series, positive: str | None, path: str, like: Task | None) -> _Column:
     """0 and 1, or the two words for them."""
     # Tables of hundreds of columns have few different cells: each is looked at once.
     codes, texts = pd.factorize(cells)
-    words = [_plain(text) for text in texts]
+    words = [plain(text) for text in texts]
     present = np.bincount(codes, minlength=len(words))
     missing = np.array([w in MISSING and not (w == "-" and "+" in words) for w in words], bool)
     counts: dict[str, int] = {}
     for word, n, gone in zip(words, present, missing):
         if not gone:
             counts[word] = counts.get(word, 0) + int(n)
-    if positive is not None:
-        pair = _pair_of(_plain(positive), counts, positive, cells, path)
-    elif like is not None and len(like.classes) == 2:
-        pair = (_plain(like.classes[0]), _plain(like.classes[1]))
-    else:
-        pair = _obvious_pair(counts, cells, path)
+    pair = choose_pair(counts, list(texts), str(cells.name), path, positive, like)
     number = {pair[0]: 0.0, pair[1]: 1.0}
     if like is not None and not {"0", "1"} & set(pair):
         number |= {"0": 0.0, "1": 1.0}
@@ -274,59 +241,6 @@ def _binary(cells: pd.Series, positive: str | None, path: str, like: Task | None
     classes = (str(written.get(pair[0], pair[0])), str(written.get(pair[1], pair[1])))
     note = f"Of the label {cells.name!r}, {classes[1]!r} is read as 1 and {classes[0]!r} as 0."
     return _Column(values, reasons, classes, (note,) if counts else ())
-
-
-def _opposites(word: str) -> set[str]:
-    """Words that say the contrary."""
-    found = {a for a, b in PAIRS if b == word} | {b for a, b in PAIRS if a == word}
-    found |= {f"{prefix}{word}" for prefix in NEGATIONS}
-    return found | {word.removeprefix(p) for p in NEGATIONS if word.startswith(p)} - {word, ""}
-
-
-def _pair_of(
-    one: str, counts: dict[str, int], positive: str, cells: pd.Series, path: str
-) -> tuple[str, str]:
-    """(0, 1) where the user says what is 1."""
-    others = [word for word in counts if word != one]
-    contrary = [word for word in others if word in _opposites(one)]
-    if len(contrary) == 1 or (contrary and one in counts):
-        return contrary[0], one
-    if one in counts and len(others) < 2:
-        return (others or ["not " + one])[0], one
-    listed = ", ".join(repr(word) for word in list(counts)[:5]) + ", ..." * (len(counts) > 5)
-    problem = f"no label is {positive!r}, which data.positive says is 1; there are {listed}"
-    if one in counts:
-        problem = f"beside {positive!r}, which is 1, there are several labels: {listed}"
-    raise InputError(
-        problem if counts else "no label is known",
-        path=path,
-        column=str(cells.name),
-        remedy="Leave the labels empty that are neither class, or choose another data.positive",
-    )
-
-
-def _obvious_pair(counts: dict[str, int], cells: pd.Series, path: str) -> tuple[str, str]:
-    """(0, 1) where the words themselves say which is which.
-
-    Raises:
-      InputError: two words that do not.
-    """
-    pairs = list(PAIRS)
-    for word in counts:
-        negated = (f"{prefix}{word}" for prefix in NEGATIONS)
-        pairs += [(other, word) for other in negated if other in counts]
-    pair = max(pairs, key=lambda p: sum(counts.get(word, 0) for word in p))
-    explained = sum(counts.get(word, 0) for word in pair)
-    numeric = all(re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", word) for word in counts)
-    if len(counts) == 2 and explained < sum(counts.values()) and not numeric:
-        a, b = (next(str(cell) for cell in cells if _plain(cell) == word) for word in counts)
-        raise InputError(
-            f"the labels are {a!r} and {b!r}, and it is not clear which is 1",
-            path=path,
-            column=str(cells.name),
-            remedy=f"Say so, for instance with --data.positive {a!r}",
-        )
-    return pair
 
 
 def _classes(cells: pd.Series, path: str, like: Task | None) -> _Column:
