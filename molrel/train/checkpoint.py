@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import sys
-import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +68,14 @@ class Checkpoints:
         Raises:
           RunError: the disk is full or the folder cannot be written.
         """
-        usual = sys.excepthook
-        sys.excepthook = _ignore_late_writes
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.StandardSave(run),
-                custom_metadata={DIGEST: digest(run)},
-            )
-            self._manager.wait_until_finished()
-            sys.excepthook = usual
+            with quiet_save():
+                self._manager.save(
+                    step,
+                    args=ocp.args.StandardSave(run),
+                    custom_metadata={DIGEST: digest(run)},
+                )
+                self._manager.wait_until_finished()
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise RunError(
                 f"{self.folder}: cannot write the checkpoint of step {step} ({first_line(error)}). "
@@ -131,9 +129,9 @@ def digest(tree: Any) -> str:
     for name, leaf in sorted(named, key=lambda pair: pair[0]):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        array = np.ascontiguousarray(leaf)
+        array = np.asarray(leaf)
         total.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        total.update(array.tobytes())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
@@ -155,21 +153,32 @@ def refuse_links(path: Path) -> None:
 def quiet() -> None:
     """Keeps orbax from logging what an error of ours says already."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
 
 
-def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    """False for what asyncio says of the other writes of a save, once one of them failed."""
-    trace = record.exc_info[2] if record.exc_info else None
-    frames = traceback.extract_tb(trace)
-    return not any("orbax" in Path(frame.filename).parts for frame in frames)
+@contextlib.contextmanager
+def quiet_save() -> Iterator[None]:
+    """For a save by orbax: if a write fails, its error is all that is ever said of it.
+
+    orbax gives up at the first write that fails. Those that fail or end after it are reported
+    one by one, up to the end of the process: by asyncio, as errors that nobody fetched, and by
+    tensorstore, which calls back an event loop that orbax has closed.
+    """
+    logger, usual = logging.getLogger("asyncio"), sys.unraisablehook
+
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            usual(unraisable)
+
+    logger.addFilter(_was_fetched)
+    sys.unraisablehook = hook
+    yield
+    # Not reached after a failure, whose echoes come later.
+    logger.removeFilter(_was_fetched)
+    sys.unraisablehook = usual
 
 
-def _ignore_late_writes(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """``sys.excepthook`` of a save: after one write failed, orbax closes the event loop, and
-    tensorstore prints a traceback for every other write that ends later."""
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+def _was_fetched(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ import problem
 import pytest
 from problem import CONFIG, SOURCE, TARGET
 
-from molrel.errors import RunError
+from molrel.errors import InputError, RunError
 from molrel.train.loop import train
 from molrel.train.predict import make_predictor
 from molrel.train.settings import OptimiserConfig, TrainConfig
@@ -25,7 +25,7 @@ def make_problem():
     return problem.make_problem(replace(CONFIG, branches="graph"))
 
 
-def fit(folder, method=None, values=None):
+def fit(folder, method=None, values=None, every=2, resume=False):
     """Trains the small problem; ``values`` are what successive validations return."""
     plain, table, sampler, *_ = make_problem()
     values = itertools.cycle([0.5]) if values is None else iter(values)
@@ -35,10 +35,11 @@ def fit(folder, method=None, values=None):
         sampler,
         lambda params, state: {"selection": next(values)},
         seeds=(0, 1),
-        config=TrainConfig(steps=6, evaluate_every=2),
+        config=TrainConfig(steps=6, evaluate_every=every),
         optimiser_config=OptimiserConfig(learning_rate=1e-2),
         folder=folder,
         molecules=SMILES,
+        resume=resume,
     )
 
 
@@ -61,11 +62,75 @@ def test_a_loss_that_is_not_finite_stops_with_step_term_and_molecules(tmp_path, 
     message = str(caught.value)
     assert "step 3" in message and "curvature" in message and "seed 0" in message
     assert "supervised" not in message, "a finite term is blamed"
+    assert "--overwrite" in message, "the folder can be neither resumed nor started again"
     batch = (tmp_path / "failed_batch.txt").read_text().split()
     assert set(batch) <= set(SMILES) and batch[0] in message
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert {row["step"] for row in rows} == {2}, "earlier lines are kept"
     assert [p.name for p in (tmp_path / "checkpoints").glob("[0-9]*")] == ["2"]
+
+
+def logged(folder):
+    """(step, seed) -> terms of metrics.jsonl."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {(row["step"], row["seed"]): row["terms"] for row in rows}
+
+
+def test_a_logged_term_is_the_mean_of_the_steps_since_the_last_log(tmp_path):
+    single, together = tmp_path / "single", tmp_path / "together"
+    for folder, every in ((single, 1), (together, 4)):
+        folder.mkdir()
+        fit(folder, every=every)
+    steps, means = logged(single), logged(together)
+    assert sorted(means) == [(4, 0), (4, 1), (6, 0), (6, 1)]
+    for (step, seed), terms in means.items():
+        since = range(1, 5) if step == 4 else range(5, 7)
+        for name, value in terms.items():
+            values = [steps[s, seed][name] for s in since]
+            np.testing.assert_allclose(value, np.mean(values), rtol=1e-12, err_msg=name)
+    assert means[4, 0]["total"] != steps[4, 0]["total"]
+
+
+@pytest.mark.parametrize("link", ["metrics.jsonl", "tensorboard", "tensorboard/seed_0"])
+def test_logs_that_are_links_are_refused_and_what_they_lead_to_is_kept(tmp_path, link):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / link).parent.mkdir(parents=True)
+    if link == "metrics.jsonl":
+        elsewhere.write_text("mine")
+    else:
+        elsewhere.mkdir()
+        (elsewhere / "mine").write_text("mine")
+    (run / link).symlink_to(elsewhere)
+    with pytest.raises(InputError, match="symbolic link") as caught:
+        fit(run)
+    assert str(run / link) in str(caught.value)
+    kept = elsewhere if elsewhere.is_file() else elsewhere / "mine"
+    assert kept.read_text() == "mine"
+    assert elsewhere.is_file() or [p.name for p in elsewhere.iterdir()] == ["mine"]
+
+
+def test_predictable_temporary_names_are_not_written_through(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("metrics.tmp", "metrics.jsonl.tmp", "failed_batch.txt"):
+        (run / name).symlink_to(elsewhere)
+    with pytest.raises(RunError, match="failed_batch.txt"):
+        fit(run, with_bad_term(make_problem()[0], "curvature", np.nan, at=3 / 6))
+    assert elsewhere.read_text() == "mine"
+    assert (run / "failed_batch.txt").read_text() != "mine"
+    assert not list(run.glob(".*.tmp"))
+
+
+def test_a_log_with_damaged_lines_is_resumed(tmp_path):
+    fit(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(b'null\n[1]\n{"step": "x"}\n\xff\xfe\n{"step": 999, "se')
+    fit(tmp_path, resume=True)
+    assert path.read_bytes() == whole
 
 
 def test_each_seed_keeps_its_own_best_step(tmp_path):
