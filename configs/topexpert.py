@@ -13,7 +13,7 @@ def get_config() -> Experiment:
     return Experiment(
         name="topexpert",
         data=DataConfig(source="bace", target=None, split="deterministic_scaffold"),
-        features=FeatureConfig(scheme="hu", picture_size=16, max_atoms=500),
+        features=FeatureConfig(scheme="hu", max_atoms=500),
         method=TopExpertConfig(),
         optimiser=OptimiserConfig(
             learning_rate=1e-4, weight_decay=0.0, clip=0.0, schedule="constant"

@@ -13,7 +13,7 @@ def get_config() -> Experiment:
     return Experiment(
         name="topexpert_annealed",
         data=DataConfig(source="bace", target=None, split="deterministic_scaffold"),
-        features=FeatureConfig(scheme="hu", picture_size=16, max_atoms=500),
+        features=FeatureConfig(scheme="hu", max_atoms=500),
         method=TopExpertConfig(final_temperature=0.1, weights=ExpertWeights(alignment=0.1)),
         optimiser=OptimiserConfig(
             learning_rate=1e-3, weight_decay=0.0, clip=0.0, schedule="constant"

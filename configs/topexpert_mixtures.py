@@ -13,7 +13,7 @@ def get_config() -> Experiment:
     return Experiment(
         name="topexpert_mixtures",
         data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
-        features=FeatureConfig(scheme="hu", picture_size=16),
+        features=FeatureConfig(scheme="hu"),
         method=TopExpertConfig(width=64, depth=3, dropout=0.1, final_temperature=0.1),
         optimiser=OptimiserConfig(learning_rate=1e-3),
         train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),

@@ -103,7 +103,7 @@ def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...])
     from molrel.reporting import substructures
 
     first, second = _load(source, target, smiles_columns)
-    features = featurise_all(first.molecules, FeatureConfig())
+    features = featurise_all(first.molecules, FeatureConfig(picture_size=0))
     rows = discrepancy_rows(
         f"{source} vs {target}",
         substructures(features),

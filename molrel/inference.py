@@ -111,7 +111,7 @@ def _score_frame(run: Run, table: Table, columns: list[str], source: Path) -> pd
     errors = [table.errors.get(row, error) for row, error in zip(frame.index, errors)]
     good = (parsed.ids >= 0).all(axis=1) & ~frame.index.isin(list(table.errors))
     wanted = [parsed.molecules[i] for i in np.unique(parsed.ids[good])]
-    features, failures = featurise_each(wanted, run.config.features)
+    features, failures = featurise_each(wanted, run.features)
     for row in np.flatnonzero(good) if failures else ():
         failed = [(c, parsed.molecules[i]) for c, i in zip(columns, parsed.ids[row])]
         reasons = [f"{c}: {failures[m]}" for c, m in failed if m in failures]
@@ -282,7 +282,7 @@ def _score_dataset(
     if not len(examples):
         raise InputError("every example of it belongs to the run's own source", path=address)
     wanted = [other.molecules[m] for m in examples.molecules()]
-    features, failures = featurise_each(wanted, run.config.features)
+    features, failures = featurise_each(wanted, run.features)
     examples = examples.take(without_molecules(examples, other.molecules, failures))
     if not len(examples):
         raise InputError(

@@ -285,7 +285,8 @@ def prepare(
     divided = divide(config.data, max_atoms=config.features.max_atoms)
     # Of the division, which does not know what can be featurised.
     digest = divided.digest()
-    found, failures = featurise_each(divided.source.molecules, config.features, cache=cache)
+    settings = config.features.drawn_for(needs)
+    found, failures = featurise_each(divided.source.molecules, settings, cache=cache)
     if failures:
         divided = _without(divided, failures, config.data)
     source, target = divided.source, divided.target
@@ -311,7 +312,7 @@ def prepare(
         marks=divided.marks,
         rows=divided.rows,
         knowledge=knowledge,
-        table=molecule_table(features, config.features, knowledge, needs, seen),
+        table=molecule_table(features, settings, knowledge, needs, seen),
         label_mean=mean,
         label_scale=scale,
         rejected=source.rejected + (() if target is None else target.rejected),

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from molrel.chem.features import MoleculeFeatures
+from molrel.chem.features import FeatureConfig, MoleculeFeatures
 from molrel.config import Experiment, check, from_json
 from molrel.data.types import Examples, Kind, Task
 from molrel.errors import InputError
@@ -46,9 +46,13 @@ class Run:
     data_digest: str | None
     best: dict[str, Any]
 
+    @property
+    def features(self) -> FeatureConfig:
+        """What must be computed of molecules to be scored."""
+        return self.config.features.drawn_for(self.config.method.needs)
+
     def score(self, features: Sequence[MoleculeFeatures], examples: Examples) -> np.ndarray:
-        """Scores float64 of every seed for examples over molecules (``featurise_each`` with the
-        config's features).
+        """Scores float64 of every seed for examples over molecules, as of ``features``.
 
         Probabilities for classes, predictions in the task's units for regression: [S, N], or
         [S, N, T] of several targets or classes.
@@ -59,7 +63,7 @@ class Run:
             n_outputs=self.task.n_outputs,
             symmetric=self.task.symmetric,
         )
-        table = molecule_table(features, self.config.features, None, self.config.method.needs)
+        table = molecule_table(features, self.features, None, self.config.method.needs)
         predict = make_predictor(method, table, symmetric=self.task.symmetric)
         scores = []
         for i in range(len(self.config.seeds)):

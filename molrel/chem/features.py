@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class FeatureConfig:
     scheme: str = "cgib"
     """Name of the atom and bond features."""
     picture_size: int = 64
-    """Width and height of the drawing in pixels; 224 is customary on accelerators."""
+    """Width and height of the drawing in pixels; 224 is customary on accelerators, 0 draws
+    nothing. Methods that look at no picture are given none (``drawn_for``)."""
     max_atoms: int = 100
     """Larger molecules are refused."""
     fingerprint_radius: int = 2
@@ -40,10 +41,16 @@ class FeatureConfig:
                 f"no feature scheme is called {self.scheme!r}",
                 remedy=f"Schemes: {sorted(FEATURE_SCHEMES)}",
             )
-        smallest = {"picture_size": 16, "max_atoms": 1, "fingerprint_radius": 0}
+        smallest = {"max_atoms": 1, "fingerprint_radius": 0}
+        if self.picture_size:
+            smallest["picture_size"] = 16
         for name, least in {**smallest, "fingerprint_bits": 1}.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+    def drawn_for(self, needs: Collection[str]) -> FeatureConfig:
+        """The same without a drawing, unless "pictures" are among what a method needs."""
+        return self if "pictures" in needs else replace(self, picture_size=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +73,8 @@ class MoleculeFeatures:
       fragment_of_atom: int32 [A]; fragment_type: int16 [F], index into
         ``fragments.TYPE_NAMES``; fragment_bonds: int32 [B, 2], one row for each cut bond.
       group_atoms: int32 [G, 2], rows (index into ``groups.GROUP_NAMES``, atom), sorted.
-      picture: uint8 [S, S, 3]; positions: float32 [A, 2], (row, column) in [0, 1].
+      picture: uint8 [S, S, 3]; positions: float32 [A, 2], (row, column) in [0, 1], zeros
+        where nothing is drawn.
       fingerprint: uint8 [bits], Morgan counts, at most 255.
     """
 
@@ -114,7 +122,10 @@ def _featurise(molecule: Chem.Mol, canonical: str, config: FeatureConfig) -> Mol
     senders, receivers, bonds = _directed_bonds(molecule)
     bond_codes, bond_values = _encode(bonds, scheme.bond_columns, scheme.bond_numbers)
     fragment_of_atom, fragment_bonds = brics_fragments(molecule)
-    picture, positions = draw(molecule, config.picture_size)
+    picture = np.zeros((0, 0, 3), np.uint8)
+    positions = np.zeros((molecule.GetNumAtoms(), 2), np.float32)
+    if config.picture_size:
+        picture, positions = draw(molecule, config.picture_size)
     return MoleculeFeatures(
         smiles=canonical,
         inchikey=inchikey(molecule, canonical),

@@ -188,7 +188,7 @@ def test_config_is_used():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("scheme", "other"), ("picture_size", 0), ("max_atoms", 0)]
+    ("field", "value"), [("scheme", "other"), ("picture_size", 15), ("max_atoms", 0)]
 )
 def test_impossible_configs_are_refused(field, value):
     with pytest.raises(InputError, match=str(value)):
