@@ -102,7 +102,7 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
     if folder is None and "jax" in sys.modules:
         import jax
 
-        present = jax.config.jax_compilation_cache_dir
+        present = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
         if present is not None:
             return Path(present) if present else None
     chosen = folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,5 +131,13 @@ def _guess_columns(path: Path) -> tuple[list[str], str | None, bool]:
     others = [str(name) for name in frame if name not in molecules]
     usual = [name for name in others if name.lower() in ("label", "y", "target", "class", "value")]
     label = next(iter([*usual, *others[::-1]]), None)
-    numbers = pd.to_numeric(frame[label], errors="coerce") if label else pd.Series(dtype=float)
-    return molecules, label, bool(numbers.notna().any() and not numbers.dropna().isin([0, 1]).all())
+    measured = label is not None and any(_is_measured(text) for text in frame[label])
+    return molecules, label, measured
+
+
+def _is_measured(text: str) -> bool:
+    """Whether a label is a number, and none that classes are written as."""
+    try:
+        return math.isfinite(float(text)) and float(text) not in (-1, 0, 1)
+    except ValueError:
+        return False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rdkit.Chem import MolFromSmiles
 
-from molrel.data import catalog, facts, properties
+from molrel.data import catalog, facts
 from molrel.data.splits import TEST, TRAIN
 from molrel.errors import InputError
 
