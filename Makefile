@@ -15,8 +15,8 @@ DEMO := runs/demo
 
 demo: $(VENV)/run.stamp
 	rm -rf $(BASELINE) $(DEMO)
-	$(BIN)/molrel train configs/source_only_mixtures.py --out $(BASELINE)
-	$(BIN)/molrel train configs/distrans_mixtures.py --out $(DEMO) --compare $(BASELINE)
+	$(BIN)/molrel train source_only_mixtures --out $(BASELINE)
+	$(BIN)/molrel train distrans_mixtures --out $(DEMO) --compare $(BASELINE)
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
@@ -36,8 +36,8 @@ clean:
 # What a run needs, and what the tests need on top of it; each is installed again when one of
 # the files that it is made from changes.
 $(VENV)/run.stamp: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
-	  echo "molrel needs Python 3.11 or 3.12, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo "molrel needs Python 3.11 to 3.14, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
 	  echo "Name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	@echo "Installing the environment into $(VENV) (about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

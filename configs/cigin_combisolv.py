@@ -11,7 +11,9 @@ from molrel.train.settings import OptimiserConfig, TrainConfig
 def get_config() -> Experiment:
     return Experiment(
         name="cigin_combisolv",
-        data=DataConfig(source="combisolv/qm", target="combisolv/exp"),
+        data=DataConfig(
+            source="combisolv/qm", target="combisolv/exp", kind="regression", symmetric=False
+        ),
         method=CIGINConfig(width=64, depth=2),
         optimiser=OptimiserConfig(learning_rate=1e-3),
         train=TrainConfig(

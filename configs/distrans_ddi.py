@@ -1,6 +1,6 @@
 """DisTrans ZhangDDI -> DDInter 2.0 at CPU size.
 
-    molrel train configs/distrans_ddi.py --out runs/ddi
+    molrel train distrans_ddi --out runs/ddi
 
 Needs the two sets in MOLREL_DATA (``molrel data info zhangddi`` says how).
 """

@@ -1,6 +1,6 @@
 """DisTrans ZhangDDI -> DDInter 2.0 at the size usual in papers, for a GPU.
 
-    molrel train configs/distrans_ddi_paper.py --out runs/ddi_paper
+    molrel train distrans_ddi_paper --out runs/ddi_paper
 
 300-wide graph branch, ResNet-18 on 224-px pictures, bfloat16 matrix products.
 """

@@ -1,6 +1,6 @@
 """DisTrans on the built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-molrel train configs/distrans_mixtures.py --out runs/demo
+molrel train distrans_mixtures --out runs/demo
 """
 
 from molrel.chem.features import FeatureConfig

@@ -1,6 +1,6 @@
-"""A graph network with one head on a property set; the baseline of configs/topexpert.py.
+"""A graph network with one head on a property set; the baseline of topexpert.
 
-molrel train configs/property_gin.py --data.source tox21 --out runs/gin_tox21
+molrel train property_gin --data tox21 --out runs/gin_tox21
 """
 
 from molrel.chem.features import FeatureConfig
@@ -12,7 +12,12 @@ from molrel.train.settings import OptimiserConfig, TrainConfig
 def get_config() -> Experiment:
     return Experiment(
         name="property_gin",
-        data=DataConfig(source="bace", target=None, split="deterministic_scaffold"),
+        data=DataConfig(
+            source="bace",
+            target=None,
+            smiles_columns=("smiles",),
+            split="deterministic_scaffold",
+        ),
         features=FeatureConfig(scheme="hu", max_atoms=500),
         method=MoleculeGNNConfig(),
         optimiser=OptimiserConfig(

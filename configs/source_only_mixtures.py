@@ -1,6 +1,6 @@
 """The encoder and head of distrans_mixtures.py, trained on the source alone.
 
-molrel train configs/source_only_mixtures.py --out runs/source_only
+molrel train source_only_mixtures --out runs/source_only
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """A run of a few seconds through every part, for tests and for trying things out.
 
-molrel train configs/test.py --out runs/test
+molrel train test --out runs/test
 """
 
 from molrel.chem.features import FeatureConfig

@@ -1,6 +1,6 @@
-"""TopExpert as its authors released it, GIN 5 x 300; any property set by --data.source.
+"""TopExpert as its authors released it, GIN 5 x 300; any property set by --data.
 
-molrel train configs/topexpert.py --data.source tox21 --out runs/topexpert_tox21
+molrel train topexpert --data tox21 --out runs/topexpert_tox21
 """
 
 from molrel.chem.features import FeatureConfig
@@ -12,7 +12,12 @@ from molrel.train.settings import OptimiserConfig, TrainConfig
 def get_config() -> Experiment:
     return Experiment(
         name="topexpert",
-        data=DataConfig(source="bace", target=None, split="deterministic_scaffold"),
+        data=DataConfig(
+            source="bace",
+            target=None,
+            smiles_columns=("smiles",),
+            split="deterministic_scaffold",
+        ),
         features=FeatureConfig(scheme="hu", max_atoms=500),
         method=TopExpertConfig(),
         optimiser=OptimiserConfig(

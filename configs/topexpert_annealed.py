@@ -1,6 +1,6 @@
 """TopExpert as in its first commit: the temperature of the gate falls from 10 to 0.1.
 
-molrel train configs/topexpert_annealed.py --data.source tox21 --out runs/annealed_tox21
+molrel train topexpert_annealed --data tox21 --out runs/annealed_tox21
 """
 
 from molrel.chem.features import FeatureConfig
@@ -12,7 +12,12 @@ from molrel.train.settings import OptimiserConfig, TrainConfig
 def get_config() -> Experiment:
     return Experiment(
         name="topexpert_annealed",
-        data=DataConfig(source="bace", target=None, split="deterministic_scaffold"),
+        data=DataConfig(
+            source="bace",
+            target=None,
+            smiles_columns=("smiles",),
+            split="deterministic_scaffold",
+        ),
         features=FeatureConfig(scheme="hu", max_atoms=500),
         method=TopExpertConfig(final_temperature=0.1, weights=ExpertWeights(alignment=0.1)),
         optimiser=OptimiserConfig(

@@ -1,6 +1,6 @@
 """TopExpert's experts over pairs: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-molrel train configs/topexpert_mixtures.py --out runs/topexpert_mixtures
+molrel train topexpert_mixtures --out runs/topexpert_mixtures
 """
 
 from molrel.chem.features import FeatureConfig

@@ -6,6 +6,7 @@ Nothing here takes time to import, so that a Ctrl-C is caught as soon as there i
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         ended, code = ("terminated", 143) if isinstance(stop, Terminated) else ("stopped", 130)
         resume = "; --resume continues from the last checkpoint" if command == "train" else ""
         return _fail(f"{ended}{resume}", code)
-    except OSError as error:  # of the last flush
+    except OSError as error:  # of standard output
         return _broken_output(error, command)
 
 
@@ -75,8 +76,8 @@ def _run(command: str, arguments: list[str]) -> int:
     except (InputError, RunError) as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            sys.stdout.flush()  # raises again if it was standard output that broke
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            raise
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1)
     except SystemExit as stop:  # of tyro, which has printed what is wrong with a flag
@@ -116,6 +117,13 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _reader_has_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _broken_output(error: OSError, command: str) -> int:

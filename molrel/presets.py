@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +112,6 @@ def _data_file(path: Path) -> InputError:
 def _guess_columns(path: Path) -> tuple[list[str], str | None, bool]:
     """(columns that hold SMILES, column of the label, whether that holds measured values), by
     the first rows of a file; none of a file that is no table of text."""
-    import numpy as np
     import pandas as pd
     from rdkit import Chem, rdBase
 
@@ -131,6 +131,13 @@ def _guess_columns(path: Path) -> tuple[list[str], str | None, bool]:
     others = [str(name) for name in frame if name not in molecules]
     usual = [name for name in others if name.lower() in ("label", "y", "target", "class", "value")]
     label = next(iter([*usual, *others[::-1]]), None)
-    cells = frame[label] if label else []
-    numbers = np.asarray(pd.to_numeric(pd.Series(cells), errors="coerce"), float)
-    return molecules, label, bool((~np.isnan(numbers) & (numbers != 0) & (numbers != 1)).any())
+    measured = label is not None and any(_is_measured(text) for text in frame[label])
+    return molecules, label, measured
+
+
+def _is_measured(text: str) -> bool:
+    """Whether a label is a number, and none that classes are written as."""
+    try:
+        return math.isfinite(float(text)) and float(text) not in (-1, 0, 1)
+    except ValueError:
+        return False

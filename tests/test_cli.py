@@ -97,7 +97,10 @@ def test_a_target_without_labels_is_scored_and_not_judged(tmp_path, capsys):
 
 def test_evaluate_prints_the_table_of_the_report(trained, capsys):
     assert main(["evaluate", str(trained / "run"), "--split", "new-new"]) == 0
+    former = capsys.readouterr().out
+    assert main(["evaluate", str(trained / "run"), "--stratum", "new-new"]) == 0
     out = capsys.readouterr().out
+    assert out == former
     report = json.loads((trained / "run" / "report.json").read_text())
     row = next(
         r
@@ -136,7 +139,10 @@ def test_data_commands_read_csv_files_and_the_catalogue(trained, capsys):
     assert main(["data", "list"]) == 0
     assert "mixtures/hydrocarbons" in capsys.readouterr().out
     assert main(["data", "info", "mixtures/heteroatoms"]) == 0
-    assert "computed, not measured" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "computed, not measured" in out and "examples of" not in out
+    assert main(["data", "info", "mixtures/heteroatoms", "--count"]) == 0
+    assert "mixtures/heteroatoms: 10,883 examples of" in capsys.readouterr().out
 
 
 # ---- wrong input -----------------------------------------------------------------------------
@@ -284,6 +290,8 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_still_works(trained,
         (["data", "info", "mixture"], ["mixture", "mixtures"]),
         (["data", "fetch", "zhangddi"], ["MOLREL_DATA"]),
         (["data"], ["list"]),
+        (["data", "lst"], ["Did you mean list"]),
+        (["train", "nothing"], ["no preset", "distrans_mixtures"]),
     ],
 )
 def test_wrong_commands_are_one_error(tmp_path, monkeypatch, capsys, arguments, words):

@@ -1,0 +1,24 @@
+"""DANN (Ganin et al., JMLR 2016) on the encoder of DisTrans.
+
+    molrel train adaptation --out runs/adaptation
+
+The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+Other alignments: --method.alignment cdan, cdan_e, mk_mmd, coral, mcc or entropy.
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.adaptation import AdaptationConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="adaptation",
+        data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
+        features=FeatureConfig(picture_size=64),
+        method=AdaptationConfig(width=64, depth=3),
+        optimiser=OptimiserConfig(learning_rate=1e-3),
+        train=TrainConfig(steps=100, source_examples=512, target_examples=512, evaluate_every=25),
+        seeds=(0, 1, 2),
+    )

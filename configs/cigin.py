@@ -1,0 +1,23 @@
+"""CIGIN (Pathak et al., AAAI 2020): the atoms of two molecules meet in an interaction map.
+
+    molrel train cigin --out runs/cigin
+
+The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.cigin import CIGINConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="cigin",
+        data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
+        features=FeatureConfig(picture_size=16),
+        method=CIGINConfig(width=64, depth=3),
+        optimiser=OptimiserConfig(learning_rate=1e-3),
+        train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),
+        seeds=(0, 1, 2),
+    )

@@ -1,0 +1,23 @@
+"""Domain separation networks (Bousmalis et al., NeurIPS 2016) on the encoder of DisTrans.
+
+    molrel train separation --out runs/separation
+
+The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.separation import SeparationConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="separation",
+        data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
+        features=FeatureConfig(picture_size=64),
+        method=SeparationConfig(width=64, depth=3),
+        optimiser=OptimiserConfig(learning_rate=1e-3),
+        train=TrainConfig(steps=100, source_examples=512, target_examples=512, evaluate_every=25),
+        seeds=(0, 1, 2),
+    )

@@ -1,0 +1,23 @@
+"""SSI-DDI (Nyamabo et al., 2021): substructures of two molecules attend to one another.
+
+    molrel train ssi_ddi --out runs/ssi_ddi
+
+The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+"""
+
+from molrel.chem.features import FeatureConfig
+from molrel.config import DataConfig, Experiment
+from molrel.methods.ssi_ddi import SSIDDIConfig
+from molrel.train.settings import OptimiserConfig, TrainConfig
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="ssi_ddi",
+        data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
+        features=FeatureConfig(picture_size=16),
+        method=SSIDDIConfig(width=64, blocks=4),
+        optimiser=OptimiserConfig(learning_rate=1e-3),
+        train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),
+        seeds=(0, 1, 2),
+    )
