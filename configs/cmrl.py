@@ -5,7 +5,6 @@
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 """
 
-from molrel.chem.features import FeatureConfig
 from molrel.config import DataConfig, Experiment
 from molrel.methods.cmrl import CMRLConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
@@ -15,7 +14,6 @@ def get_config() -> Experiment:
     return Experiment(
         name="cmrl",
         data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
-        features=FeatureConfig(picture_size=16),
         method=CMRLConfig(width=64, depth=3),
         optimiser=OptimiserConfig(learning_rate=1e-3),
         train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),

@@ -121,6 +121,8 @@ def _open_streams() -> None:
 
 def _reader_has_left() -> bool:
     """Whether standard output is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):  # on Windows
+        return True
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,9 +98,9 @@ class Predict:
     run: tyro.conf.Positional[Path]
     """Run folder."""
     input: Path
-    """CSV file."""
+    """CSV file, or another table; - reads standard input."""
     output: Path
-    """CSV file with score, spread and error added."""
+    """The same with score, spread and error added; .gz and the like pack it, - prints it."""
     smiles_columns: tuple[str, ...] | None = None
     """Columns that hold the molecules; default: those of the run's config."""
     workers: Workers = None
@@ -122,6 +123,7 @@ ALIASES = {
     "--label-column": "--data.label-column",
     "--label-columns": "--data.label-columns",
     "--split-column": "--data.split-column",
+    "--kind": "--data.kind",
     "--positive": "--data.positive",
     "--qualifiers": "--data.qualifiers",
     "--duplicates": "--data.duplicates",
@@ -198,7 +200,7 @@ def _with_task_of_its_set(config: Experiment) -> Experiment:
         task = catalog.describe(config.data.source).task
     except InputError:  # a file
         return config
-    kind = "regression" if task.kind == "regression" else "binary"
+    kind = "binary" if task.kind == "multilabel" else task.kind
     return replace(config, data=replace(config.data, kind=kind, symmetric=task.symmetric))
 
 
@@ -240,10 +242,14 @@ def predict(arguments: list[str]) -> int:
     """``molrel predict RUN --input FILE --output FILE``."""
     flags = tyro.cli(Predict, args=arguments, prog="molrel predict")
     _set_workers(flags.workers)
+    from molrel.files import is_standard_output
     from molrel.inference import predict_csv
 
     counts = predict_csv(flags.run, flags.input, flags.output, flags.smiles_columns)
-    print(f"{counts['scored']} rows scored, {counts['failed']} with an error: {flags.output}")
+    print(
+        f"{counts['scored']} rows scored, {counts['failed']} with an error: {flags.output}",
+        file=sys.stderr if is_standard_output(flags.output) else sys.stdout,
+    )
     return 0
 
 

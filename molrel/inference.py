@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,12 @@ from molrel.data.formats import Table, read_table
 from molrel.data.read import parse_cells
 from molrel.data.splits import relation_ids
 from molrel.data.types import Bag, Examples, join
+from molrel.data.write import encode_table, format_of
 from molrel.errors import InputError, RunError
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.experiment import floors
-from molrel.files import check_output, packed, write_output
+from molrel.files import check_output, write_output
 from molrel.prepare import divide, name_strata, without_molecules
 from molrel.reporting import part_frame, setting_of, thresholds
 from molrel.runs import Run, load_run
@@ -44,8 +46,8 @@ def predict_csv(
     Args:
       folder: of a finished run.
       source: the CSV file.
-      output: CSV file to write, whole or not at all; compressed if its name ends in one of
-        ``files.PACKERS``, ``-`` for standard output (``files.write_output``).
+      output: file to write, whole or not at all, in the format of its suffix
+        (``data.write``); ``-`` is standard output (``files.write_output``).
       smiles_columns: one a molecule; None takes those of the run's config.
 
     Returns:
@@ -58,9 +60,12 @@ def predict_csv(
         are written, each with its error).
     """
     check_output(output)
+    format_of(output.name)
     run = load_run(folder)
     columns = _columns(run, smiles_columns)
     table = read_table(source, columns)
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     for name in (*_score_names(run), "error"):
         if name in table.frame:
             raise InputError(
@@ -71,8 +76,7 @@ def predict_csv(
                 remedy="Rename it",
             )
     result = _score_frame(run, table, columns, source)
-    text = result.to_csv(index=False, lineterminator="\r\n")
-    write_output(output, packed(text.encode(), output.name))
+    write_output(output, encode_table(result, output.name))
     failed = int(np.sum(np.asarray(result["error"]) != ""))
     if failed == len(result):
         raise RunError(f"{output}: no row has a score; the first: {result['error'].iloc[0]}")

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from molrel.config import Experiment, to_json
+from molrel.config import Experiment, from_json, to_json
 from molrel.errors import InputError, RunError, writing
 from molrel.files import (
     LOCK,
@@ -151,7 +151,9 @@ def _check_continues(
             path=folder,
             remedy="Begin again, with --overwrite or another --out",
         )
-    wanted, stored = flatten(to_json(config)), flatten(record["experiment"])
+    wanted = flatten(to_json(config))
+    # Fields that an older run did not have yet have their defaults.
+    stored = flatten(to_json(from_json(record["experiment"], folder / RECORD)))
     missing = object()
     different = {k for k in wanted if wanted[k] != stored.get(k, missing)} - CHANGEABLE
     for name in EXTENDABLE:

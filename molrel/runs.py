@@ -94,7 +94,8 @@ def load_run(folder: Path) -> Run:
             config=config,
             task=Task(
                 **task
-                | {name: tuple(task.get(name, ())) for name in ("targets", "units", "classes")}
+                | {name: tuple(task[name]) for name in ("targets", "units")}
+                | {"classes": tuple(task.get("classes", ()))}
             ),
             sides=record.get("sides", 2),
             columns=tuple(record.get("columns") or _usual_columns(config, record)),
