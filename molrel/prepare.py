@@ -222,6 +222,9 @@ def divide(data: DataConfig, *, max_atoms: int) -> Divided:
     check_labels(parts, source.task, data)
     datasets = [source] if target is None else [source, target]
     notes = [f"{d.name}: {d.note}" for d in datasets if d.note]
+    if len(source.examples.sides) == 2:
+        meaning = "plays no role (symmetric)" if source.task.symmetric else "matters (roles)"
+        notes.append(f"The order of the two molecules of a pair {meaning}.")
     if any(left_out):
         notes.append(
             f"Of the pairs of molecules that both domains hold, half belong to each, by lot: "

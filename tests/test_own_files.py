@@ -1,17 +1,18 @@
 # pyright: reportArgumentType=false, reportCallIssue=false
 """What a run makes of a user's own files, up to the division of the source."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from molrel.cli import main
-from molrel.config import DataConfig, Experiment
+from molrel.config import DataConfig
 from molrel.data.formats import SUFFIXES
 from molrel.data.types import Task
 from molrel.errors import InputError
-from molrel.experiment import run
 from molrel.prepare import divide
 from molrel.sources import is_file, load_dataset
 
@@ -109,17 +110,62 @@ def test_overlap_and_discrepancy_read_no_labels(tmp_path, capsys):
     assert main(["data", "discrepancy", source, target]) == 0
 
 
-def test_a_run_of_classes_is_refused_before_it_begins(tmp_path):
-    source = write(tmp_path / "in.csv", "smiles_a,smiles_b,y\nC,CC,low\nC,O,high\n")
-    config = Experiment(data=DataConfig(source, None, label_column="y", kind="multiclass"))
-    with pytest.raises(InputError, match="more than two classes"):
-        run(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_mistyped_file_is_no_name_of_the_catalogue(tmp_path, suffix):
     address = str(tmp_path / f"pairs{suffix.upper()}")
     assert is_file(address)
     with pytest.raises(InputError, match="no such file"):
         load_dataset(address, ONE)
+
+
+# ---- several classes, to the end ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three_classes(tmp_path_factory):
+    """A run of three classes in words, with an unlabelled target."""
+    folder = tmp_path_factory.mktemp("classes")
+    chains = ["C" * n for n in range(1, 13)]
+    kinds = {"alcohol": "O", "amine": "N", "thiol": "S"}
+    rows = [f"{c}{end},{kind}" for kind, end in kinds.items() for c in chains]
+    source = write(folder / "in.csv", "smiles,y\n" + "\n".join(rows) + "\n")
+    target = write(folder / "target.csv", "smiles\nCC(C)O\nCC(C)N\n")
+    flags = ["--data", source, "--target", target, "--smiles-columns", "smiles"]
+    flags += ["--label-column", "y", "--kind", "multiclass", "--data.split", "random"]
+    flags += ["--data.valid-fraction", "0.2", "--data.test-fraction", "0.3"]
+    flags += ["--method.width", "16", "--method.depth", "2", "--train.epochs", "2", "--seeds", "0"]
+    flags += ["--train.replicates", "5", "--out", str(folder / "run")]
+    assert main(["train", "property_gin", *flags]) == 0
+    return folder
+
+
+def test_each_class_is_judged_against_the_others(three_classes):
+    report = json.loads((three_classes / "run" / "report.json").read_text())
+    ours = [r for r in report["rows"] if r["split"] == "source-test" and r["stratum"] == "all"]
+    assert {"auroc", "ap", "brier"} <= {r["metric"] for r in ours}
+    methods = {r["method"] for r in ours}
+    assert {"property_gin", "morgan + random forest", "floor: prevalence"} <= methods
+    frame = pd.read_csv(three_classes / "run" / "predictions.csv")
+    assert set(frame["target"]) == {"alcohol", "amine", "thiol"}
+    labelled = frame[frame["split"] == "source-test"].groupby("example")
+    assert (labelled["label"].sum() == 1).all()
+    np.testing.assert_allclose(labelled["mean"].sum(), 1, atol=1e-5)
+
+
+def test_a_target_without_labels_has_a_score_of_every_class(three_classes):
+    frame = pd.read_csv(three_classes / "run" / "predictions.csv")
+    target = frame[frame["split"] == "target"]
+    assert len(target) == 6 and target["label"].isna().all() and target["mean"].notna().all()
+
+
+def test_predict_and_evaluate_of_classes(three_classes, capsys):
+    new = write(three_classes / "new.csv", "smiles,y\nCC(C)O,alcohol\nCC(C)(C)N,amine\nx,thiol\n")
+    out = three_classes / "out.tsv"
+    command = ["predict", str(three_classes / "run"), "--input", new, "--output", str(out)]
+    assert main(command) == 0
+    scored = pd.read_csv(out, sep="\t")
+    names = [f"score {c}" for c in ("alcohol", "amine", "thiol")]
+    np.testing.assert_allclose(scored[names][:2].sum(axis=1), 1, atol=1e-6)
+    assert scored[names].iloc[2].isna().all() and scored["error"][2]
+    assert main(["evaluate", str(three_classes / "run"), "--data", new]) == 0
+    assert "AUROC" in capsys.readouterr().out
