@@ -40,14 +40,15 @@ def main(argv: list[str] | None = None) -> int:
         with _terminable():
             _open_streams()
             code = _run(command, arguments)
-            sys.stdout.flush()
+            try:
+                sys.stdout.flush()
+            except OSError as error:
+                return _broken_output(error, finished=True)
             return code
     except KeyboardInterrupt as stop:
         ended, code = ("terminated", 143) if isinstance(stop, Terminated) else ("stopped", 130)
         resume = "; --resume continues from the last checkpoint" if command == "train" else ""
         return _fail(f"{ended}{resume}", code)
-    except OSError as error:  # of standard output
-        return _broken_output(error, command)
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -77,11 +78,13 @@ def _run(command: str, arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
-            raise
+            return _broken_output(error, finished=command != "train")
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1)
     except SystemExit as stop:  # of tyro, which has printed what is wrong with a flag
-        return int(stop.code or 0)
+        if isinstance(stop.code, str):  # of a config file
+            return _fail(stop.code, 1)
+        return stop.code or 0
     except MemoryError:
         return _fail("not enough memory", 1)
     except Exception as error:
@@ -128,15 +131,13 @@ def _reader_has_left() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _broken_output(error: OSError, command: str) -> int:
+def _broken_output(error: OSError, *, finished: bool) -> int:
     """What could not be printed: silent where its reader has seen enough (``| head``)."""
     # What is left in the buffer would be tried, and reported, once more at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):
-        return _fail(f"standard output: {error.strerror or error}", 1)
-    if command == "train":
-        return _fail("standard output was closed; --resume continues from the last checkpoint", 1)
-    return 0
+    if finished and isinstance(error, BrokenPipeError):
+        return 0
+    return _fail(f"standard output: {error.strerror or error}", 1)
 
 
 @contextmanager

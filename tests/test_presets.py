@@ -1,6 +1,7 @@
 """The config files that come with the package, and what ``molrel train`` takes for a config."""
 
 import os
+import shutil
 import subprocess
 import sys
 import typing
@@ -185,7 +186,12 @@ def test_the_wheel_trains_a_preset_in_an_empty_folder(tmp_path):
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
-    built = pip("wheel", "--no-deps", "-w", str(tmp_path), str(ROOT))
+    # Of a copy, as a build leaves files in the folder that a later one would take up.
+    for name in ("molrel", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / "source" / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    built = pip("wheel", "--no-deps", "-w", str(tmp_path), str(tmp_path / "source"))
     if "ConnectionError" in built.stderr or "No matching distribution" in built.stderr:
         pytest.skip("the package index, which has the build tools, cannot be reached")
     assert built.returncode == 0, built.stderr

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from trained import train_flags, write_domains
 
 from molrel import cli, data_commands
 
@@ -131,6 +132,13 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         assert process.wait() == 0
 
 
+def test_training_that_loses_its_output_fails(tmp_path):
+    with start(*train_flags(write_domains(tmp_path)), PYTHONUNBUFFERED="1") as process:
+        process.stdout.close()
+        assert process.stderr.read().endswith("molrel: standard output: Broken pipe\n")
+        assert process.wait() == 1
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_standard_output_is_one_line():
     with open("/dev/full", "w") as full, start("data", "list", stdout=full) as process:
@@ -237,6 +245,13 @@ def test_of_a_message_of_many_lines_the_first_is_shown(monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "RuntimeError: RESOURCE_EXHAUSTED: Out of memory, at molrel/commands.py:" in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_config_file_may_end_the_program(tmp_path, capsys):
+    for code, expected, error in (("'no luck'", 1, "molrel: no luck\n"), ("3", 3, ""), ("", 0, "")):
+        (tmp_path / "c.py").write_text(f"import sys\nsys.exit({code})\n")
+        assert cli.main(["train", str(tmp_path / "c.py")]) == expected
+        assert capsys.readouterr().err == error
 
 
 def test_running_out_of_memory_is_named(monkeypatch, capsys):
