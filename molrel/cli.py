@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,6 +71,8 @@ def _run(command: str, arguments: list[str]) -> int:
     # Before JAX is imported: temporaries stay with the process instead of going back to the
     # system at every step. Only here, as it is for the whole process and for good.
     keep_heap()
+    # joblib, on a machine without shared memory; nothing here uses its processes.
+    warnings.filterwarnings("ignore", "(?s).*joblib will operate in serial mode")
     try:
         from molrel import commands
 

@@ -33,7 +33,7 @@ from molrel.files import (
     write_whole,
 )
 from molrel.prepare import Prepared
-from molrel.train.checkpoint import first_line, quiet
+from molrel.train.checkpoint import first_line, quiet, quiet_save
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
 RECORD = "config.json"
@@ -297,8 +297,9 @@ def save_best(best: dict[str, Any], record: dict[str, Any], folder: Path) -> Non
         scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=goal.parent))
     checkpointer = ocp.StandardCheckpointer()
     try:
-        checkpointer.save(scratch / "best", best)
-        checkpointer.wait_until_finished()
+        with quiet_save():
+            checkpointer.save(scratch / "best", best)
+            checkpointer.wait_until_finished()
     except Exception as error:  # orbax and tensorstore raise many kinds
         with contextlib.suppress(RunError):
             remove(scratch)

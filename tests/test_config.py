@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from molrel.config import (
-    DataConfig,
     Experiment,
     Methods,
     check,
@@ -20,7 +19,6 @@ from molrel.config import (
     with_options,
 )
 from molrel.errors import InputError
-from molrel.experiment import run
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -32,13 +30,6 @@ def test_every_config_file_can_be_trained_with_and_survives_json(path):
     assert check(experiment) is experiment
     assert experiment.name == path.stem
     assert from_json(json.loads(json.dumps(to_json(experiment)))) == experiment
-
-
-def test_a_run_of_many_classes_is_refused_before_anything_is_read(tmp_path):
-    data = DataConfig(source="ddibench/train", target="ddibench/test")
-    with pytest.raises(InputError, match="more than two classes"):
-        run(Experiment(data=data), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_source_only_is_distrans_without_adaptation():

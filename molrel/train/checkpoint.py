@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array, Float, Int
 
 from molrel.errors import InputError, RunError
+from molrel.files import refuse_links
 from molrel.train.step import TrainState
 
 
@@ -47,12 +47,12 @@ class Checkpoints:
       folder: made absolute, because orbax silently loses what is saved to a relative path.
 
     Raises:
-      InputError: it is a symbolic link, or holds one.
+      InputError: there is a symbolic link in the run folder.
     """
 
     def __init__(self, folder: Path):
         quiet()
-        refuse_links(folder)
+        refuse_links(folder.parent)
         self.folder = folder.resolve()
         self._manager = ocp.CheckpointManager(
             self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
@@ -133,21 +133,6 @@ def digest(tree: Any) -> str:
         total.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
         total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
-
-
-def refuse_links(path: Path) -> None:
-    """Raises InputError if a file, or a folder or anything in it, is a symbolic link.
-
-    Whoever deletes or writes there would do so where the link leads.
-    """
-    inside = [Path(at, name) for at, *kinds in os.walk(path) for names in kinds for name in names]
-    for each in (path, *inside):
-        if each.is_symlink():
-            raise InputError(
-                "is a symbolic link, which a run neither writes through nor deletes",
-                path=each,
-                remedy="Put the file or folder itself there, or choose another --out",
-            )
 
 
 def quiet() -> None:

@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,9 +29,11 @@ from molrel.data.batches import (
 )
 from molrel.data.table import MoleculeTable
 from molrel.errors import RunError, writing
+from molrel.files import refuse_links, remove, write_whole
+from molrel.machine import say_once
 from molrel.memory import release_free_memory
 from molrel.methods.method import Method, Variables
-from molrel.train.checkpoint import Checkpoints, RunState, refuse_links
+from molrel.train.checkpoint import Checkpoints, RunState
 from molrel.train.settings import OptimiserConfig, TrainConfig
 from molrel.train.step import Program, TrainState, compile_step, stack, unstack
 
@@ -293,10 +293,10 @@ def _finite_values(
         batch = [molecules[int(i)] for i in sampler.examples(seed, step).molecules()]
         where = ""
         # What broke is the news, also where the list of molecules cannot be written.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(RunError):
             if folder is not None:
                 path = folder / "failed_batch.txt"
-                _replace_text(path, "\n".join(batch) + "\n")
+                write_whole(path, "\n".join(batch) + "\n")
                 where = f" are in {path}"
         raise RunError(
             f"step {step}, seed {seed}: the term {name!r} is {values[name].tolist()}. "
@@ -336,16 +336,17 @@ class MetricsLog:
           InputError: the log is a symbolic link, or no text.
           RunError: it cannot be written.
         """
-        refuse_links(self.path)
-        refuse_links(self.events)
+        refuse_links(self.path.parent)
         with writing(self.path):
             lines = self.path.read_bytes().splitlines() if self.path.exists() else []
-            kept = [line for line in lines if _step_of(line) <= step]
-            _replace_text(self.path, b"".join(line + b"\n" for line in kept).decode())
-        with writing(self.events):
-            if self.events.exists():
-                shutil.rmtree(self.events)
+        kept = [line for line in lines if _step_of(line) <= step]
+        write_whole(self.path, b"".join(line + b"\n" for line in kept))
+        remove(self.events)
+        try:
             self.writers = {s: SummaryWriter(str(self.events / f"seed_{s}")) for s in self.seeds}
+        except (OSError, ImportError) as error:  # such as no shared memory for its queue
+            say_once(f"{self.events}: not written ({error}); metrics.jsonl has the same numbers")
+            self.writers = {}
         for row in self.rows():
             self._show(row)
 
@@ -368,7 +369,8 @@ class MetricsLog:
     def _show(self, row: dict[str, Any]) -> None:
         for group in ("terms", "validation"):
             for name, value in row[group].items():
-                self.writers[row["seed"]].add_scalar(f"{group}/{name}", value, row["step"])
+                if row["seed"] in self.writers:
+                    self.writers[row["seed"]].add_scalar(f"{group}/{name}", value, row["step"])
 
     def close(self) -> None:
         """Flushes the TensorBoard events."""
@@ -386,14 +388,3 @@ def _step_of(line: bytes) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, by a temporary name that nothing else can have."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("x") as file:
-            file.write(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
