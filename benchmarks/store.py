@@ -20,6 +20,7 @@ import pandas as pd
 
 from molrel.config import DataConfig
 from molrel.errors import InputError, NotDefined, RunError
+from molrel.files import write_whole
 
 DIGITS = 5
 
@@ -107,9 +108,7 @@ def short_hash(values: Any) -> str:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(values))
-    temporary.replace(path)
+    write_whole(path, json.dumps(values))
 
 
 def rounded(scores: np.ndarray) -> list:

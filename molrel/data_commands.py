@@ -96,19 +96,25 @@ def print_overlap(source: str, target: str, smiles_columns: tuple[str, ...]) -> 
 
 def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...]) -> None:
     """Jensen-Shannon divergence of substructures against its permutation null."""
-    from molrel.chem.cache import featurise_all
+    import numpy as np
+
+    from molrel.chem.cache import featurise_each
     from molrel.chem.features import FeatureConfig
     from molrel.data.discrepancy import discrepancy_rows
     from molrel.evaluate.markdown import markdown_table
     from molrel.reporting import substructures
 
     first, second = _load(source, target, smiles_columns)
-    features = featurise_all(first.molecules, FeatureConfig(picture_size=0))
+    features, failures = featurise_each(first.molecules, FeatureConfig(picture_size=0))
+    for smiles, reason in failures.items():
+        print(f"note: left out: {smiles} ({reason})")
+    place = np.cumsum([smiles in features for smiles in first.molecules]) - 1
+    usable = np.array([smiles in features for smiles in first.molecules], bool)
+    ids = [d.examples.molecules() for d in (first, second)]
     rows = discrepancy_rows(
         f"{source} vs {target}",
-        substructures(features),
-        first.examples.molecules(),
-        second.examples.molecules(),
+        substructures(list(features.values())),
+        *(place[each[usable[each]]] for each in ids),
     )
     print(markdown_table(rows))
 
@@ -116,8 +122,17 @@ def print_discrepancy(source: str, target: str, smiles_columns: tuple[str, ...])
 def _load(source: str, target: str, smiles_columns: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     """Two domains over one molecule list; CSV files need no label."""
     from molrel.config import DataConfig
-    from molrel.sources import load_dataset
+    from molrel.sources import is_file, load_dataset
 
     data = DataConfig(smiles_columns=smiles_columns, label_column="")
     first, second = (load_dataset(address, data, unlabelled=True) for address in (source, target))
+    for dataset in (first, second):
+        if is_file(dataset.name) and dataset.note:
+            print(f"note: {dataset.name}: {dataset.note}")
+        if dataset.rejected:
+            where = dataset.rejected[0]
+            print(
+                f"note: {dataset.name}: {len(dataset.rejected):,} rows were set aside, the first: "
+                f"row {where.row}, {where.reason}"
+            )
     return join(first, second)

@@ -1,6 +1,7 @@
 # pyright: reportArgumentType=false, reportCallIssue=false
 """What a run makes of a user's own files, up to the division of the source."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -54,13 +55,22 @@ def test_a_wrong_split_column_is_an_error(tmp_path, old, new, row, words):
     assert caught.value.row == row and caught.value.column == "part"
 
 
-def test_split_column_needs_a_file_with_both_classes(tmp_path):
+def test_a_set_of_the_catalogue_has_no_split_column():
     with pytest.raises(InputError, match="catalogue has no split column"):
         divide(DataConfig(target=None, split="column"), max_atoms=100)
-    pairs = write(tmp_path / "in.csv", "a,b,y,split\nC,CC,1,train\nC,O,1,valid\n")
-    data = DataConfig(pairs, None, ("a", "b"), "y", split="column")
-    with pytest.raises(InputError, match="positives only"):
-        divide(data, max_atoms=100)
+
+
+def test_negatives_are_drawn_in_each_part_of_a_split_column(tmp_path):
+    names = [f"{'C' * n}{end}" for n in range(1, 9) for end in ("O", "N")]
+    every = list(itertools.combinations(names, 2))[::3]
+    parts = ["train", "train", "valid", "test"]
+    rows = [f"{a},{b},1,{parts[i % 4]}" for i, (a, b) in enumerate(every)]
+    pairs = write(tmp_path / "in.csv", "a,b,y,split\n" + "\n".join(rows) + "\n")
+    divided = divide(DataConfig(pairs, None, ("a", "b"), "y", split="column"), max_atoms=100)
+    for name, part in divided.parts.items():
+        of_file = divided.rows[name] >= 0
+        assert (part.labels[of_file] == 1).all() and (part.labels[~of_file] == 0).all()
+        assert of_file.sum() == sum(row.endswith(name) for row in rows) == (~of_file).sum()
 
 
 def test_several_label_columns_are_a_multilabel_task(tmp_path):

@@ -6,6 +6,7 @@ After Demsar, "Statistical comparisons of classifiers over multiple data sets" (
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import numpy as np
 import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from molrel.files import write_output
 
 
 class Ranks(NamedTuple):
@@ -101,4 +104,6 @@ def save_ranks(path: Path, panels: dict[str, tuple[list[str], Ranks, int]]) -> N
     for axis, (title, (names, ranks, n)) in zip(axes, panels.items(), strict=True):
         plot_ranks(axis, names, ranks, n)
         axis.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    write_output(path, picture.getvalue())
