@@ -78,8 +78,10 @@ def main() -> None:
     def runner(table: Any, carried: Any) -> Callable[[], float]:
         def step() -> float:
             nonlocal carried
-            started = time.perf_counter()
-            carried, _ = jax.block_until_ready(program.step(carried, table, batch))
+            # The first step also pays for giving back what the other one's last step copied.
+            for _ in range(2):
+                started = time.perf_counter()
+                carried, _ = jax.block_until_ready(program.step(carried, table, batch))
             return time.perf_counter() - started
 
         return step
@@ -99,7 +101,7 @@ def main() -> None:
             | {f"{name}, ms": f"{1e3 * np.median(s):.2f}" for name, s in seconds.items()}
             | {"ratio": ratio_text(seconds[COPIED], seconds[ONCE])}
         )
-    print(f"{args.devices} emulated devices, medians of {args.rounds} rounds, one step each\n")
+    print(f"{args.devices} emulated devices, medians of {args.rounds} rounds, every second step\n")
     print(markdown_table(rows))
 
 
