@@ -21,13 +21,17 @@ HEAVY = ("jax", "flax", "sklearn", "pandas", "matplotlib", "thermo", "rdkit", "s
 @contextmanager
 def start(*arguments, python=(), stdout=subprocess.PIPE, **environment):
     """A process of ``python -m molrel``, which does not outlive the test."""
-    with subprocess.Popen(
+    # A test session in the background may have been told to ignore Ctrl-C, which is inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
         [sys.executable, *python, "-m", "molrel", *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         text=True,
         stdout=stdout,
         stderr=subprocess.PIPE,
-    ) as process:
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
         try:
             yield process
         finally:
