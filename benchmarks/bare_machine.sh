@@ -13,16 +13,17 @@ checkout=$(cd "$(dirname "$0")/.." && pwd)
 if [[ ! -x $root/usr/bin/python3 ]]; then
   debootstrap --variant=minbase --include=python3 bookworm "$root"
 fi
-mkdir -p "$root/opt/packages" "$root/opt/molrel" "$root/home/work"
-chmod 777 "$root/home/work"
+mkdir -p "$root/opt/packages" "$root/opt/molrel" "$root/home/user"
+chmod 777 "$root/home/user"
 cp -r "$checkout/molrel" "$checkout/configs" "$root/opt/molrel"
-rm -rf "$root/dev/shm" "$root/home/work/"*
+rm -rf "$root/dev/shm" "$root/home/user/"*
 mount --bind "$packages" "$root/opt/packages"
-trap 'umount "$root/opt/packages"' EXIT
+mount -t proc proc "$root/proc"
+trap 'umount "$root/opt/packages" "$root/proc"' EXIT
 
 cat > "$root/opt/commands" <<'COMMANDS'
 set -u
-cd /home/work
+cd /home/user
 unset HOME
 export PYTHONPATH=/opt/molrel:/opt/packages PYTHONDONTWRITEBYTECODE=1
 failed=0

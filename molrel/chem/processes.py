@@ -63,7 +63,7 @@ def map_in_processes(
         except BrokenProcessPool as error:
             raise RunError(
                 "a process that computes molecule features died (out of memory, or a crash "
-                "inside RDKit). Run again with MOLREL_WORKERS=1 to see at which molecule"
+                "inside RDKit). Run again with --workers 1 to see at which molecule"
             ) from error
 
 

@@ -39,7 +39,7 @@ def test_what_the_function_raises_is_raised():
 
 
 def test_a_worker_that_dies_is_reported_with_what_to_do():
-    with pytest.raises(RunError, match="MOLREL_WORKERS=1"):
+    with pytest.raises(RunError, match="--workers 1"):
         list(map_in_processes(os._exit, [3], 2))
 
 
