@@ -1,5 +1,6 @@
 """Index batches: budgets, splitting, the stateless sampler."""
 
+import dataclasses
 from dataclasses import fields
 
 import jax
@@ -82,7 +83,7 @@ def test_sampler_is_a_function_of_seed_and_step():
     late = a.examples(3, 17)  # asked for without the steps before it
     for step in range(18):
         early = b.examples(3, step)
-    for x, y in zip(jax.tree.leaves(late), jax.tree.leaves(early)):
+    for x, y in zip(*(jax.tree.leaves(dataclasses.asdict(e)) for e in (late, early)), strict=True):
         np.testing.assert_array_equal(x, y)
     other = a.examples(4, 17)
     assert not np.array_equal(late.sides[0].ids, other.sides[0].ids)
