@@ -40,7 +40,7 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml
 	  echo "molrel needs Python 3.11 to 3.14, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
 	  echo "Name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	@echo "Installing the environment into $(VENV) (about a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements.txt
 	@$(PIP) --no-deps -e .
 	@touch $@

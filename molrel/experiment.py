@@ -25,8 +25,14 @@ from molrel.memory import enable_compilation_cache, peak_memory_mb
 from molrel.methods.classical import bag_fingerprints, by_target, fit_classical
 from molrel.methods.method import Method
 from molrel.prepare import Prepared, prepare
-from molrel.reporting import one_against_others, predictions_of, report_run
-from molrel.run_folder import claim, save_best, write_record
+from molrel.reporting import one_against_others, report_run
+from molrel.run_folder import (
+    claim,
+    read_predictions,
+    save_best,
+    seal_predictions,
+    write_record,
+)
 from molrel.sources import is_file, with_full_paths
 from molrel.train.loop import Validate, count_devices, make_optimiser, train
 from molrel.train.predict import make_predictor, to_scores
@@ -244,7 +250,7 @@ def run(
     columns = _columns(config)
     check_sides(config, len(columns))
     for other in compare:
-        predictions_of(other)
+        read_predictions(other)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
@@ -269,7 +275,9 @@ def run(
         parts, scores, cost = _train_and_score(config, prepared, method, record, folder, resume)
         baselines = fit_baselines(config, prepared, parts)
         cost |= {"total_seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-        return report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
+        rows = report_run(config, prepared, parts, scores, baselines, cost, folder, compare)
+        seal_predictions(record, folder)
+        return rows
 
 
 def _columns(config: Experiment) -> tuple[str, ...]:

@@ -27,9 +27,9 @@ from molrel.experiment import floors
 from molrel.files import check_output, write_output
 from molrel.prepare import divide, name_strata, without_molecules
 from molrel.reporting import part_frame, setting_of, thresholds
+from molrel.run_folder import read_predictions
 from molrel.runs import Run, load_run
 from molrel.sources import is_file, load_dataset
-from molrel.train.checkpoint import first_line
 
 # ---- predict ---------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ def evaluate_run(
       InputError: no run, unreadable or unlabelled data, another task, or unknown stratum.
     """
     run = load_run(folder)
-    own = _own_predictions(folder)
+    own = read_predictions(folder)
     frames, notes = {run.config.name: own}, []
     setting = setting_of(replace(run.config.data, target=data or run.config.data.target))
     if data is not None:
@@ -219,28 +219,6 @@ def evaluate_run(
         rows = [row | {"stratum": stratum} for row in rows if row["stratum"] == "all"]
     _print_rows(rows, f"{run.config.name}: {setting}", split, notes)
     return rows
-
-
-def _own_predictions(folder: Path) -> pd.DataFrame:
-    """predictions.csv of a run.
-
-    Raises:
-      InputError: it is missing or damaged.
-    """
-    path = folder / "predictions.csv"
-    remedy = "train --resume writes it again"
-    if not path.is_file():
-        raise InputError("the run has not finished: no such file", path=path, remedy=remedy)
-    try:
-        frame = pd.read_csv(path)
-    except ValueError as error:  # of pandas' parser too
-        raise InputError(
-            f"cannot be read ({first_line(error)})", path=path, remedy=remedy
-        ) from error
-    missing = {"molecule_a", "label", "split", "stratum", "score_0"} - set(frame.columns)
-    if missing:
-        raise InputError(f"no columns {sorted(missing)}", path=path, remedy=remedy)
-    return frame
 
 
 def _score_dataset(

@@ -29,6 +29,7 @@ from molrel.evaluate.report import (
 )
 from molrel.methods.distrans import DisTransConfig
 from molrel.prepare import Prepared
+from molrel.run_folder import PREDICTIONS, read_predictions
 from molrel.train.loop import MetricsLog
 
 RECONSTRUCTION = (
@@ -279,23 +280,14 @@ def differences(
     return rows
 
 
-def predictions_of(folder: Path) -> Path:
-    """Where a finished run's predictions are; raises InputError if there are none."""
-    path = folder / "predictions.csv"
-    if not path.is_file():
-        raise InputError("there are no predictions to compare with", path=path)
-    return path
-
-
 def comparable_predictions(folder: Path, ours: pd.DataFrame) -> pd.DataFrame:
     """Predictions of another run, refused unless they are of the same examples."""
-    path = predictions_of(folder)
-    other = pd.read_csv(path)
+    other = read_predictions(folder)
     keys = [c for c in ("smiles_a", "smiles_b", "split", "target") if c in ours]
     if len(other) != len(ours) or not (other[keys].to_numpy() == ours[keys].to_numpy()).all():
         raise InputError(
             "the run to compare with scored other examples",
-            path=path,
+            path=folder / PREDICTIONS,
             remedy="Train it on the same data, split and seeds of negatives",
         )
     return other

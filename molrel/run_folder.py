@@ -6,6 +6,7 @@ Reading a finished run is in ``runs``.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pandas as pd
 
 from molrel.config import Experiment, from_json, to_json
 from molrel.errors import InputError, RunError, writing
@@ -36,14 +38,14 @@ from molrel.prepare import Prepared
 from molrel.train.checkpoint import first_line, quiet, quiet_save
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-checkpoint")
-RECORD = "config.json"
+RECORD, PREDICTIONS = "config.json", "predictions.csv"
 WRITTEN = (
     RECORD,
     "metrics.jsonl",
     "tensorboard",
     "checkpoints",
     "best",
-    "predictions.csv",
+    PREDICTIONS,
     "rejected.csv",
     "contradictions.csv",
     "failed_batch.txt",
@@ -270,6 +272,7 @@ def write_record(
         "label_scale": prepared.label_scale.tolist(),
         "transform": transform,
         "best_digest": None if begun is None else begun.get("best_digest"),
+        "predictions_digest": None,
         "environment": environment(),
     }
     _write(record, folder)
@@ -315,6 +318,40 @@ def save_best(best: dict[str, Any], record: dict[str, Any], folder: Path) -> Non
             os.rename(goal, scratch / "old")
         os.rename(scratch / "best", goal)
     remove(scratch)
+
+
+def seal_predictions(record: dict[str, Any], folder: Path) -> None:
+    """Adds the digest of ``predictions.csv`` to the record, by which damage is noticed."""
+    record["predictions_digest"] = _sha256(folder / PREDICTIONS)
+    _write(record, folder)
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """``predictions.csv`` of a run.
+
+    Raises:
+      InputError: it is missing, damaged, or another than the run wrote.
+    """
+    path, remedy = folder / PREDICTIONS, "train --resume writes it again"
+    if not path.is_file():
+        raise InputError("the run has not finished: no such file", path=path, remedy=remedy)
+    expected = (read_record(folder) or {}).get("predictions_digest")
+    if expected is not None and _sha256(path) != expected:
+        raise InputError("is not the file that the run wrote", path=path, remedy=remedy)
+    try:
+        frame = pd.read_csv(path)
+    except ValueError as error:  # of pandas' parser too
+        raise InputError(
+            f"cannot be read ({first_line(error)})", path=path, remedy=remedy
+        ) from error
+    missing = {"molecule_a", "label", "split", "stratum", "score_0"} - set(frame.columns)
+    if missing:
+        raise InputError(f"no columns {sorted(missing)}", path=path, remedy=remedy)
+    return frame
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_best(folder: Path, expected: str | None) -> dict[str, Any]:

@@ -380,6 +380,27 @@ def test_parameters_are_replaced_when_they_differ_and_kept_when_they_do_not(trai
     assert not [p.name for p in run.iterdir() if p.name.startswith(".molrel")]
 
 
+@pytest.mark.parametrize("damage", ["cut short", "zeroed", "a digit"])
+def test_damaged_predictions_are_noticed_by_all_who_read_them(trained, tmp_path, damage):
+    from molrel.inference import evaluate_run
+    from molrel.run_folder import read_predictions
+
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    content = (run / "predictions.csv").read_bytes()
+    lines = content.splitlines(keepends=True)
+    (run / "predictions.csv").write_bytes(
+        {
+            "cut short": b"".join(lines[:-3]),
+            "zeroed": content[:-40] + bytes(30) + content[-10:],
+            "a digit": content.replace(b",0.5", b",0.4", 1),
+        }[damage]
+    )
+    for read in (read_predictions, evaluate_run):
+        with pytest.raises(InputError, match="predictions.csv: .*--resume"):
+            read(run)
+
+
 # ---- where it came from ----------------------------------------------------------------------
 
 
