@@ -32,11 +32,16 @@ _ABANDONED_AFTER = 24 * 3600.0
 
 
 def default_cache() -> Path | None:
-    """``$MOLREL_CACHE``, or ``~/.cache/molrel/features``; None without a home folder."""
+    """``$MOLREL_CACHE``, or ``~/.cache/molrel/features``.
+
+    None where MOLREL_CACHE is set to nothing, and, which is said once, without a home folder.
+    """
     chosen = os.environ.get("MOLREL_CACHE")
-    if chosen:
-        return Path(chosen)
+    if chosen is not None:
+        return Path(chosen) if chosen else None
     base = user_cache()
+    if base is None:
+        say_once(NO_HOME)
     return None if base is None else base / "features"
 
 
@@ -191,8 +196,6 @@ def featurise_each(
       RunError: a worker process died, or a library to draw with is missing.
     """
     folder = default_cache() if cache is None else Path(cache)
-    if folder is None:
-        say_once(NO_HOME)
     known: dict[str, MoleculeFeatures] = {}
     failures: dict[str, str] = {}
     canonical = {text: text for text in dict.fromkeys(smiles)}

@@ -417,3 +417,10 @@ def test_default_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("MOLREL_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "molrel" / "features"
+
+
+def test_an_empty_variable_keeps_no_features(monkeypatch, capsys):
+    monkeypatch.setenv("MOLREL_CACHE", "")
+    assert default_cache() is None
+    assert len(featurise_all(["CCO"], CONFIG)) == 1
+    assert capsys.readouterr().err == ""
