@@ -368,13 +368,14 @@ def bad_rows(found: pd.DataFrame) -> int:
 
 
 def changed(found: pd.DataFrame, reference: pd.DataFrame) -> list[str]:
-    """Ids whose molecules are those of the reference, and whose score is another."""
-    both = found.merge(reference, on=["id", "a", "b"], suffixes=("", "_alone"))
-    here, alone = (
+    """Pairs of the reference whose score is another here."""
+    alone = reference.drop_duplicates(["a", "b"])
+    both = found.merge(alone, on=["a", "b"], suffixes=("", "_alone"))
+    here, there = (
         pd.to_numeric(both[c], errors="coerce").to_numpy() for c in ("score", "score_alone")
     )
-    same = np.isclose(here, alone, rtol=0, atol=TOLERANCE, equal_nan=True)
-    return both.loc[~same, "id"].tolist()
+    same = np.isclose(here, there, rtol=0, atol=TOLERANCE, equal_nan=True)
+    return [f"{a},{b}" for a, b in both.loc[~same, ["a", "b"]].to_numpy()]
 
 
 def row_trial(work: Path, run: Path, trial: int, seed: int, known: pd.DataFrame) -> tuple:
