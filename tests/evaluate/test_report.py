@@ -227,7 +227,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report.os, "fsync", full)
+    monkeypatch.setattr("molrel.files.os.fsync", full)
     with pytest.raises(RunError, match="cannot be written .No space left"):
         write_predictions(tmp_path / "predictions.csv", predictions(6, 1))
     assert (tmp_path / "predictions.csv").read_bytes() == before
