@@ -132,7 +132,7 @@ def test_jraph_is_imported_in_one_place():
 def test_everything_imported_is_asked_for():
     # Import names that differ from the name of the distribution.
     distributions = {"sklearn": "scikit-learn", "PIL": "pillow", "orbax": "orbax-checkpoint"}
-    optional = {"tensorboardX", "flatbuffers", "safetensors"}
+    optional = {"tensorboardX", "flatbuffers", "safetensors", "pyarrow"}  # extras
     names = set().union(*map(imported, PACKAGE)) - set(sys.stdlib_module_names)
     names -= {"molrel"} | optional
     assert {distributions.get(name, name).lower() for name in names} <= RANGES.keys()
