@@ -101,15 +101,17 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     entry = describe(name)
     if not entry.files:
         raise InputError(f"{entry.name} needs no download: it comes with molrel's packages")
+    folder = cache_folder() if folder is None else Path(folder)
+    if folder is None:
+        raise InputError(
+            "this user has no home folder to put data in", remedy="Name one with --folder"
+        )
     if not entry.address:
         raise InputError(
             f"{entry.name} was put together from several sources and has no address of its own",
             remedy=f"Put {', '.join(entry.files)} into a folder and name it in MOLREL_DATA. "
             f"Sources: {entry.citation}",
         )
-    folder = cache_folder() if folder is None else Path(folder)
-    if folder is None:
-        raise InputError("there is no home folder to put data in", remedy="Name one with --folder")
     for path, expected in entry.files.items():
         if not (folder / path).is_file():
             _download(f"{entry.address.rstrip('/')}/{path}", folder / path, expected)
