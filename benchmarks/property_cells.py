@@ -26,9 +26,10 @@ from molrel.data.batches import concatenate
 from molrel.data.catalog import describe
 from molrel.data.scaffold_splits import split_fingerprint
 from molrel.errors import NotDefined
-from molrel.experiment import environment, make_fit
+from molrel.experiment import make_fit
 from molrel.methods.classical import Learner, fit_classical, fold
 from molrel.prepare import Prepared, prepare
+from molrel.run_folder import environment  # noqa: E402
 from molrel.train.step import resolve_seeds_mode
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.

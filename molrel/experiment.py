@@ -251,6 +251,7 @@ def run(
     check_sides(config, len(columns))
     for other in compare:
         read_predictions(other)
+    folder = Path(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
