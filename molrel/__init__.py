@@ -5,9 +5,9 @@ import sys
 # Compiled programs stay on disk for the next process. It must be settled before JAX is imported,
 # and importing this package is the last moment that is certain to come before.
 if "jax" not in sys.modules:
-    from molrel.memory import enable_compilation_cache
+    from molrel.memory import name_compilation_cache
 
-    enable_compilation_cache()
+    name_compilation_cache()
 
 
 def __getattr__(name: str) -> str:

@@ -8,8 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-from molrel.errors import InputError
-
 NO_HOME = (
     "this user has no home folder, so nothing is kept for the next run; MOLREL_CACHE can name "
     "a folder for that"
@@ -93,6 +91,9 @@ def worker_count(workers: int | None = None) -> int:
     Raises:
       InputError: it is no whole number above 0.
     """
+    # Imported here, since this module is imported before a Ctrl-C has someone to catch it.
+    from molrel.errors import InputError
+
     if workers is None:
         chosen = os.environ.get("MOLREL_WORKERS", "").strip()
         if not chosen:

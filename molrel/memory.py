@@ -10,7 +10,6 @@ import tempfile
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
 
 from molrel.machine import NO_HOME, say_once, user_cache
 
@@ -81,18 +80,43 @@ def compilation_cache_folder() -> Path | None:
     return None if base is None else base / "jax" / _processor()
 
 
-def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
-    """Keeps compiled programs on disk, so that the next process need not compile them again.
+# Programs for CPUs compile in less than the default threshold of one second, but there are many.
+_KEEP_ALL = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
 
-    ``import molrel`` does it where JAX is not imported yet; otherwise a run does it when it
-    begins. Before is better: XLA on CPU reports every program that it loads as an error
+
+def name_compilation_cache() -> None:
+    """Tells a JAX that is not imported yet where to keep compiled programs; touches no file.
+
+    Before the import is better: XLA on CPU reports every program that it loads as an error
     (jax-ml/jax#38445), because it takes preferences of the compiler for abilities of the
     processor, and how much it reports is settled when JAX is imported. Failures are raised as
     exceptions all the same. Processes started later inherit the settings.
 
-    What the user has set stays as it is: JAX's own variables and options, and
-    JAX_ENABLE_COMPILATION_CACHE=0 or an empty MOLREL_CACHE, which keep nothing. Where nothing
-    can be kept, one line on standard error says so, and programs are compiled each time.
+    What the user has set stays as it is: JAX's own variables, and JAX_ENABLE_COMPILATION_CACHE=0
+    or an empty MOLREL_CACHE, which keep nothing.
+    """
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if chosen is None:
+        chosen = compilation_cache_folder()
+    if not chosen:
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(chosen)
+    for name, value in _KEEP_ALL.items():
+        os.environ.setdefault(name.upper(), str(value))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # JAX would report every program that it cannot keep, once a disk is full.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache", UserWarning)
+
+
+def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
+    """Keeps compiled programs on disk, so that the next process need not compile them again.
+
+    ``name_compilation_cache`` for a JAX that is imported or not. A run does it when it begins.
+    Where nothing can be kept, one line on standard error says so, and programs are compiled
+    each time.
 
     Args:
       folder: where; the default is JAX's own setting if there is one, otherwise
@@ -101,48 +125,35 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
     Returns:
       The folder; None where nothing is kept.
     """
-    if folder is None and "jax" in sys.modules:
+    if folder is not None:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    name_compilation_cache()
+    chosen, settings = os.environ.get("JAX_COMPILATION_CACHE_DIR"), {}
+    if "jax" in sys.modules:
         import jax
 
         present = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-        if present is not None:
-            return Path(present) if present else None
-    chosen = folder
-    if chosen is None:
-        chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if chosen is None:
-        chosen = compilation_cache_folder()
-        if chosen is None and os.environ.get("MOLREL_CACHE") != "":
-            say_once(NO_HOME)
+        if folder is None and present is not None:
+            chosen = present
+        elif chosen:
+            settings = {"jax_compilation_cache_dir": chosen, **_KEEP_ALL}
+    if chosen is None and os.environ.get("MOLREL_CACHE") != "":
+        say_once(NO_HOME)
     if not chosen:
         return None
-    settings: dict[str, Any] = {
-        "jax_compilation_cache_dir": str(chosen),
-        # Programs for CPUs compile in less than the default threshold of one second, but there
-        # are many of them.
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    # JAX would report every program that it cannot keep, once a disk is full.
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache", UserWarning)
     reason = _why_not_writable(chosen)
     if reason is not None:
         say_once(
             f"{chosen}: compiled programs cannot be kept there ({reason}), so that the next run "
             "compiles them again; JAX_COMPILATION_CACHE_DIR can name another folder"
         )
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "False"
         chosen, settings = None, {"jax_enable_compilation_cache": False}
     if "jax" in sys.modules:
         import jax
 
         for name, value in settings.items():
             jax.config.update(name, value)
-    for name, value in settings.items():
-        if name == "jax_compilation_cache_dir" or chosen is None:
-            os.environ[name.upper()] = str(value)
-        else:
-            os.environ.setdefault(name.upper(), str(value))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return None if chosen is None else Path(chosen)
 
 

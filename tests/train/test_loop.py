@@ -109,18 +109,23 @@ def test_logs_that_are_links_are_refused_and_what_they_lead_to_is_kept(tmp_path,
     assert elsewhere.is_file() or [p.name for p in elsewhere.iterdir()] == ["mine"]
 
 
-def test_predictable_temporary_names_are_not_written_through(tmp_path):
-    elsewhere = tmp_path / "elsewhere"
+@pytest.mark.parametrize("name", ["metrics.tmp", "metrics.jsonl.tmp", "failed_batch.txt"])
+def test_predictable_names_are_not_written_through(tmp_path, name):
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
     elsewhere.write_text("mine")
-    run = tmp_path / "run"
     run.mkdir()
-    for name in ("metrics.tmp", "metrics.jsonl.tmp", "failed_batch.txt"):
-        (run / name).symlink_to(elsewhere)
-    with pytest.raises(RunError, match="failed_batch.txt"):
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match="symbolic link") as caught:
         fit(run, with_bad_term(make_problem()[0], "curvature", np.nan, at=3 / 6))
-    assert elsewhere.read_text() == "mine"
-    assert (run / "failed_batch.txt").read_text() != "mine"
-    assert not list(run.glob(".*.tmp"))
+    assert caught.value.path == run / name
+    assert elsewhere.read_text() == "mine" and (run / name).is_symlink()
+
+
+def test_a_failed_batch_is_named_in_the_run_folder(tmp_path):
+    with pytest.raises(RunError, match="failed_batch.txt"):
+        fit(tmp_path, with_bad_term(make_problem()[0], "curvature", np.nan, at=3 / 6))
+    assert (tmp_path / "failed_batch.txt").read_text()
+    assert not [path for path in tmp_path.iterdir() if "tmp" in path.name]
 
 
 def test_a_log_with_damaged_lines_is_resumed(tmp_path):
