@@ -17,9 +17,7 @@ from molrel.config import DataConfig, Experiment
 from molrel.data.duplicates import contradictions
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.overlap import divide_shared_pairs, overlap
-from molrel.data.splits import (
-    strata,
-)
+from molrel.data.splits import strata
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError

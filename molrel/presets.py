@@ -73,7 +73,7 @@ def find(asked: str) -> Path:
     path = Path(asked)
     if path.suffix == ".py":
         return path
-    if path.suffix and (path.is_file() or path.suffix.lower() in _DATA_SUFFIXES):
+    if path.suffix and (path.is_file() or _means_data(path)):
         raise _data_file(path)
     if path.name != asked:
         return path
@@ -84,10 +84,11 @@ def find(asked: str) -> Path:
     return path
 
 
-_DATA_SUFFIXES = (
-    *(".csv", ".tsv", ".txt", ".smi", ".sdf", ".parquet", ".xlsx", ".json"),
-    *(".gz", ".bz2", ".xz", ".zip"),
-)
+def _means_data(path: Path) -> bool:
+    """Whether the name is that of a data file, be it there or not."""
+    from molrel.data.formats import SUFFIXES  # takes longer than all else here
+
+    return path.suffix.lower() in (*SUFFIXES, ".json")
 
 
 def _data_file(path: Path) -> InputError:
@@ -111,15 +112,14 @@ def _data_file(path: Path) -> InputError:
 
 def _guess_columns(path: Path) -> tuple[list[str], str | None, bool]:
     """(columns that hold SMILES, column of the label, whether that holds measured values), by
-    the first rows of a file; none of a file that is no table of text."""
-    import pandas as pd
+    the first rows of a file; none of a file that cannot be read."""
     from rdkit import Chem, rdBase
 
+    from molrel.data.formats import read_table
+
     try:
-        frame = pd.read_csv(
-            path, sep=None, engine="python", nrows=20, dtype=str, keep_default_na=False
-        )
-    except Exception:  # pandas raises many kinds, and a suggestion must not fail
+        frame = read_table(path, ()).frame.head(20)
+    except InputError:
         return [], None, False
     with rdBase.BlockLogs():
         molecules = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import platform
@@ -322,7 +323,7 @@ def save_best(best: dict[str, Any], record: dict[str, Any], folder: Path) -> Non
 
 def seal_predictions(record: dict[str, Any], folder: Path) -> None:
     """Adds the digest of ``predictions.csv`` to the record, by which damage is noticed."""
-    record["predictions_digest"] = _sha256(folder / PREDICTIONS)
+    record["predictions_digest"] = _sha256((folder / PREDICTIONS).read_bytes())
     _write(record, folder)
 
 
@@ -335,11 +336,12 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     path, remedy = folder / PREDICTIONS, "train --resume writes it again"
     if not path.is_file():
         raise InputError("the run has not finished: no such file", path=path, remedy=remedy)
+    content = path.read_bytes()
     expected = (read_record(folder) or {}).get("predictions_digest")
-    if expected is not None and _sha256(path) != expected:
+    if expected is not None and _sha256(content) != expected:
         raise InputError("is not the file that the run wrote", path=path, remedy=remedy)
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(io.BytesIO(content))
     except ValueError as error:  # of pandas' parser too
         raise InputError(
             f"cannot be read ({first_line(error)})", path=path, remedy=remedy
@@ -350,8 +352,8 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     return frame
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_best(folder: Path, expected: str | None) -> dict[str, Any]:

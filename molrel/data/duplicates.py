@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from molrel.data.overlap import label_extremes
 from molrel.data.splits import relation_ids
 from molrel.data.types import Dataset, Rejection
 from molrel.errors import InputError
@@ -27,10 +28,7 @@ def contradictory(dataset: Dataset, relation: np.ndarray) -> np.ndarray:
     n = int(relation.max(initial=-1)) + 1
     found = np.zeros(n, bool)
     for labels in dataset.examples.labels.T:
-        known = ~np.isnan(labels)
-        low, high = np.full(n, np.inf), np.full(n, -np.inf)
-        np.minimum.at(low, relation[known], labels[known])
-        np.maximum.at(high, relation[known], labels[known])
+        low, high = label_extremes(relation, labels, n)
         found |= low < high
     return found[relation]
 

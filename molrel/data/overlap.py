@@ -123,13 +123,13 @@ def _contradictions(
         return 0
     found = np.zeros(n_relations, bool)
     for t in range(labels_a.shape[1]):
-        low_a, high_a = _extremes(relation_a, labels_a[:, t], n_relations)
-        low_b, high_b = _extremes(relation_b, labels_b[:, t], n_relations)
+        low_a, high_a = label_extremes(relation_a, labels_a[:, t], n_relations)
+        low_b, high_b = label_extremes(relation_b, labels_b[:, t], n_relations)
         found |= (low_a < high_b) | (low_b < high_a)
     return int(found.sum())
 
 
-def _extremes(
+def label_extremes(
     relation: np.ndarray, labels: np.ndarray, n_relations: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest label of each relation; (inf, -inf) where none is known."""

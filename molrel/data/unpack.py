@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from molrel.errors import InputError
+from molrel.files import PACKERS
 
 MAX_BYTES = 2**30
 """Largest size that is read, packed or unpacked; ``LIMIT_VARIABLE`` sets another."""
 LIMIT_VARIABLE = "MOLREL_MAX_BYTES"
 CHUNK = 2**20
 
-PACKED = (".gz", ".bz2", ".xz", ".zip")
+PACKED = tuple(PACKERS)
 ZIP = b"PK\x03\x04"
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 
