@@ -119,10 +119,14 @@ except InputError:
 
 
 def test_a_run_keeps_compiled_programs_where_jax_was_imported_first(tmp_path):
-    before, after = python(RUN.format(before="", folder=str(tmp_path / "run")), MOLREL_CACHE=str(tmp_path)).splitlines()
+    before, after = python(
+        RUN.format(before="", folder=str(tmp_path / "run")), MOLREL_CACHE=str(tmp_path)
+    ).splitlines()
     assert before == "None" and after.startswith(str(tmp_path / "jax"))
     mine = "jax.config.update('jax_compilation_cache_dir', '/mine')"
-    found = python(RUN.format(before=mine, folder=str(tmp_path / "run")), MOLREL_CACHE=str(tmp_path)).splitlines()
+    found = python(
+        RUN.format(before=mine, folder=str(tmp_path / "run")), MOLREL_CACHE=str(tmp_path)
+    ).splitlines()
     assert found == ["/mine", "/mine"]
 
 
