@@ -106,7 +106,7 @@ def _shard_map(step):
 def result() -> dict:
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + f" --xla_force_host_platform_device_count={DEVICES}",
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_X64": "1",
         "PYTHONPATH": str(Path(molrel.__file__).parents[1]),

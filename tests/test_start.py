@@ -21,8 +21,6 @@ HEAVY = ("jax", "flax", "sklearn", "pandas", "matplotlib", "thermo", "rdkit", "s
 @contextmanager
 def start(*arguments, python=(), stdout=subprocess.PIPE, **environment):
     """A process of ``python -m molrel``, which does not outlive the test."""
-    # A test session in the background may have been told to ignore Ctrl-C, which is inherited.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, *python, "-m", "molrel", *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
@@ -30,7 +28,6 @@ def start(*arguments, python=(), stdout=subprocess.PIPE, **environment):
         stdout=stdout,
         stderr=subprocess.PIPE,
     )
-    signal.signal(signal.SIGINT, before)
     with process:
         try:
             yield process

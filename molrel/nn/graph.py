@@ -119,8 +119,9 @@ def gather_rows(
     return values, jnp.where(mask, owner, len(ids)), mask, starts
 
 
+@functools.partial(jax.jit, static_argnames="budget", inline=True)
 def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molecules:
-    """Builds the padded batch of molecules on the device, inside jit.
+    """Builds the padded batch of molecules on the device.
 
     Args:
       table: all molecules of the run.

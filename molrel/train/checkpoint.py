@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ def quiet_save() -> Iterator[None]:
 
     orbax gives up at the first write that fails. Those that fail or end after it are reported
     one by one, up to the end of the process: by asyncio, as errors that nobody fetched, and by
-    tensorstore, which calls back an event loop that orbax has closed.
+    tensorstore, which calls back an event loop that orbax has closed, and by Python, for writes
+    that have not begun.
     """
     logger, usual = logging.getLogger("asyncio"), sys.unraisablehook
 
@@ -155,6 +157,7 @@ def quiet_save() -> Iterator[None]:
             usual(unraisable)
 
     logger.addFilter(_was_fetched)
+    warnings.filterwarnings("ignore", "coroutine 'async_serialize", RuntimeWarning)
     sys.unraisablehook = hook
     yield
     # Not reached after a failure, whose echoes come later.

@@ -59,6 +59,7 @@ def test_keys_differ_where_figures_do():
     assert property_cells.cell_key(*base) == property_cells.cell_key(*base)
 
 
+@pytest.mark.slow
 def test_script_computes_resumes_and_writes_the_table(tmp_path):
     folder = tmp_path / "cells" / "smoke"
     property_cells.work(PRESET, SET, ["floor: mean label"], [0, 1], folder)
@@ -119,7 +120,7 @@ def floor_values(tmp_path, set_name, method, n_seeds):
     ("set_name", "published"),
     [
         ("bace", 0.846),
-        ("bbbp", 0.694),
+        pytest.param("bbbp", 0.694, marks=pytest.mark.slow),
         pytest.param("clintox", 0.696, marks=pytest.mark.slow),
         pytest.param("sider", 0.635, marks=pytest.mark.slow),
         pytest.param("tox21", 0.712, marks=pytest.mark.slow),

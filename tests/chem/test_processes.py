@@ -113,8 +113,7 @@ def wait_for(condition, seconds: float) -> bool:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("system", ["linux", "another"])
+@pytest.mark.parametrize(("by", "system"), [(signal.SIGKILL, "linux"), (signal.SIGTERM, "another")])
 def test_workers_end_with_their_parent(by, system, tmp_path):
     # On other systems workers have only the thread that waits for the parent.
     (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.platform = {system!r}")

@@ -112,7 +112,8 @@ def accuracy() -> list[float]:
 def result() -> dict:
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={len(COUNTS)}",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"]
+        + f" --xla_force_host_platform_device_count={len(COUNTS)}",
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_X64": "1",
         "PYTHONPATH": str(Path(molrel.__file__).parents[1]),

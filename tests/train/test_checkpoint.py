@@ -176,7 +176,9 @@ sys.exit(main(json.loads(sys.argv[2])))
 
 
 # orbax fails at another file, and in another way, with each.
-@pytest.mark.parametrize("limit", [6_000, 20_000, 60_000])
+@pytest.mark.parametrize(
+    "limit", [20_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (6_000, 60_000))]
+)
 def test_a_full_disk_while_saving_is_one_line(tmp_path, limit):
     flags = train_flags(write_domains(tmp_path))
     done = subprocess.run(

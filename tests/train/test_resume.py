@@ -79,9 +79,9 @@ def assert_same(a, b):
 @pytest.mark.parametrize(
     ("kind", "when"),
     [
-        ("distrans", "before the first checkpoint"),
+        pytest.param("distrans", "before the first checkpoint", marks=pytest.mark.slow),
         ("distrans", "between two checkpoints"),
-        ("distrans", "before the report"),
+        pytest.param("distrans", "before the report", marks=pytest.mark.slow),
         pytest.param("experts", "before the first checkpoint", marks=pytest.mark.slow),
         ("experts", "between two checkpoints"),
     ],
