@@ -33,7 +33,8 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from molrel.config import Experiment, check, load_config_file, with_options  # noqa: E402
+from molrel.config import Experiment, check, with_options  # noqa: E402
+from molrel.config_files import load_config_file  # noqa: E402
 from molrel.data.types import Examples  # noqa: E402
 from molrel.errors import InputError  # noqa: E402
 from molrel.evaluate.bootstrap import intervals, paired_difference  # noqa: E402

@@ -38,7 +38,8 @@ from store import (
     write_json,
 )
 
-from molrel.config import to_json, with_options
+from molrel.config import with_options
+from molrel.config_json import to_json
 from molrel.data.catalog import describe
 from molrel.data.splits import random_split, role_ids
 from molrel.data.types import Examples

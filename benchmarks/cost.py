@@ -30,9 +30,9 @@ from rounds import in_turn, ratio_text  # noqa: E402
 from seeds import step_problem  # noqa: E402
 from store import check_names  # noqa: E402
 
-from molrel.config import Methods  # noqa: E402
 from molrel.data.batches import IndexBatch  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
+from molrel.methods.method import MethodConfig  # noqa: E402
 from molrel.train.step import init_state, make_step, unstack  # noqa: E402
 
 
@@ -64,7 +64,7 @@ class Runner:
         return time.perf_counter() - started
 
 
-def make_runner(stage, method_config: Methods) -> Runner:
+def make_runner(stage, method_config: MethodConfig) -> Runner:
     """Compiles the step of a method on a setting."""
     config = experiment(stage.preset, stage.setting, method_config)
     table = stage.prepared.table

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from molrel.chem.features import FeatureConfig
-from molrel.config import DataConfig, Experiment, Methods
+from molrel.config import DataConfig, Experiment
 from molrel.methods.adaptation import AdaptationConfig
 from molrel.methods.cgib import CGIBConfig
 from molrel.methods.cigin import CIGINConfig
@@ -15,6 +15,7 @@ from molrel.methods.classical import Learner
 from molrel.methods.cmrl import CMRLConfig
 from molrel.methods.distrans import DisTransConfig, LossWeights
 from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
+from molrel.methods.method import MethodConfig
 from molrel.methods.separation import SeparationConfig
 from molrel.methods.siamese import SiameseConfig
 from molrel.methods.ssi_ddi import SSIDDIConfig
@@ -91,7 +92,7 @@ class Entrant:
     """
 
     family: Family
-    method: Methods | None = None
+    method: MethodConfig | None = None
     learner: Learner | None = None
     supervised_by_target: bool = False
 
@@ -110,7 +111,7 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
     full = DisTransConfig(**both)
     weights = full.weights
 
-    def source(method: Methods) -> Entrant:
+    def source(method: MethodConfig) -> Entrant:
         return Entrant("source-only", method)
 
     def adapt(alignment: Any, **settings: float) -> Entrant:
@@ -277,7 +278,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def experiment(preset: Preset, setting: Setting, method: Methods) -> Experiment:
+def experiment(preset: Preset, setting: Setting, method: MethodConfig) -> Experiment:
     """The config of one method in one setting."""
     train = replace(
         preset.train,

@@ -31,7 +31,7 @@ from molrel.data.batches import MoleculeSizes, all_batches, round_up  # noqa: E4
 from molrel.data.types import Examples  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
 from molrel.experiment import Fitted, make_fit, make_method, selection_metrics  # noqa: E402
-from molrel.methods.method import gather_batch  # noqa: E402
+from molrel.methods.batch import gather_batch  # noqa: E402
 from molrel.methods.topexpert import Gated, TopExpertConfig, look  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
 from molrel.train.predict import to_scores  # noqa: E402

@@ -21,7 +21,7 @@ from store import (
     write_json,
 )
 
-from molrel.config import to_json
+from molrel.config_json import to_json
 from molrel.data.batches import concatenate
 from molrel.data.catalog import describe
 from molrel.data.scaffold_splits import split_fingerprint

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from molrel.chem.features import FeatureConfig
-from molrel.config import DataConfig, Experiment, Methods
+from molrel.config import DataConfig, Experiment
 from molrel.data.facts import MOLECULEACE_TARGETS, MOLECULENET
+from molrel.methods.method import MethodConfig
 from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.topexpert import ExpertWeights, TopExpertConfig
 from molrel.nn.hu import Convolution
@@ -79,7 +80,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def network(preset: Preset, name: str) -> Methods:
+def network(preset: Preset, name: str) -> MethodConfig:
     """The settings of a network by its name in the tables."""
     backbone, _, kind = name.partition(", ")
     size = {

@@ -35,7 +35,7 @@ from molrel.data.batches import MoleculeSizes, index_batch, round_up  # noqa: E4
 from molrel.data.table import MoleculeTable  # noqa: E402
 from molrel.data.types import Examples  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
-from molrel.methods.method import Method, Variables  # noqa: E402
+from molrel.methods.method import LossOutput, Method, Variables  # noqa: E402
 from molrel.prepare import molecule_table  # noqa: E402
 from molrel.train.step import compile_step, stack  # noqa: E402
 
@@ -54,13 +54,12 @@ def linear_method() -> Method:
     def init(key, batch):
         return Variables({"w": jnp.zeros(())}, {})
 
-    def loss(params, state, batch, key, progress, axis_name=None):
+    def loss(params, state, batch, context):
         predicted = params["w"] * jnp.mean(batch.molecules.pictures.astype(jnp.float32))
         value = jnp.sum(batch.weight * (predicted - batch.labels[:, 0]) ** 2)
-        return value, (state, {})
+        return LossOutput(value, state, {}, {})
 
-    unused: Any = lambda *_: None  # noqa: E731
-    return Method(init, loss, unused, unused, unused, target=False)
+    return Method(init, loss)
 
 
 def main() -> None:

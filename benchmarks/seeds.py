@@ -25,7 +25,8 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from rounds import in_turn, ratio_text  # noqa: E402
 
-from molrel.config import Experiment, load_config_file  # noqa: E402
+from molrel.config import Experiment  # noqa: E402
+from molrel.config_files import load_config_file  # noqa: E402
 from molrel.data.batches import IndexBatch, MoleculeSizes, step_batches  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
 from molrel.experiment import make_method, make_sampler  # noqa: E402

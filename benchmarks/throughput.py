@@ -143,7 +143,7 @@ def write_epoch(folder: Path, args: argparse.Namespace) -> int:
     from molrel.chem.features import FeatureConfig
     from molrel.config import DataConfig, Experiment
     from molrel.data.batches import MoleculeSizes, index_batch, round_up
-    from molrel.methods.method import gather_batch
+    from molrel.methods.batch import gather_batch
     from molrel.methods.molecule import MoleculeGNNConfig
     from molrel.prepare import prepare
 

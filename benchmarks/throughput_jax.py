@@ -19,7 +19,7 @@ from molrel.chem.features import FeatureConfig  # noqa: E402
 from molrel.data.batches import MoleculeSizes, index_batch, round_up  # noqa: E402
 from molrel.data.types import Examples  # noqa: E402
 from molrel.losses.supervised import binary_cross_entropy  # noqa: E402
-from molrel.methods.method import Method, Variables  # noqa: E402
+from molrel.methods.method import LossOutput, Method, Variables  # noqa: E402
 from molrel.nn.gine import GINLayer, mean_over_atoms  # noqa: E402
 from molrel.nn.relation import side_mean  # noqa: E402
 from molrel.prepare import molecule_table  # noqa: E402
@@ -77,7 +77,7 @@ def make_method(arrays) -> Method:
             gin[f"layer_{i}"] = {"eps": jnp.zeros(()), **parts}
         return Variables({"gin": gin, "head": {n: dense(n) for n in ("head_0", "head_1")}}, {})
 
-    def loss(params, state, batch, key, progress, axis_name=None):
+    def loss(params, state, batch, context):
         # eps stays 0, as in the PyTorch model: its gradient is stopped.
         gin = dict(params["gin"])
         for i in range(layers):
@@ -90,12 +90,11 @@ def make_method(arrays) -> Method:
             labels=batch.labels,
             mask=batch.mask,
             weight=batch.weight,
-            axis_name=axis_name,
+            axis_name=context.axis_name,
         )
-        return value, (state, {})
+        return LossOutput(value, state, {}, {})
 
-    unused = lambda *_: None  # noqa: E731
-    return Method(init, loss, unused, unused, unused, target=False)
+    return Method(init, loss)
 
 
 def main() -> None:

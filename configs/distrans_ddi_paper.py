@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from molrel.chem.features import FeatureConfig
-from molrel.config import Experiment, load_config_file
+from molrel.config import Experiment
+from molrel.config_files import load_config_file
 from molrel.methods.distrans import DisTransConfig
 from molrel.train.settings import TrainConfig
 

@@ -6,7 +6,8 @@ molrel train source_only_mixtures --out runs/source_only
 from dataclasses import replace
 from pathlib import Path
 
-from molrel.config import Experiment, load_config_file
+from molrel.config import Experiment
+from molrel.config_files import load_config_file
 
 
 def get_config() -> Experiment:

@@ -89,6 +89,8 @@ class Evaluate:
     """Column of a CSV file that holds the label; default: that of the run's config."""
     workers: Workers = None
     """Processes that compute features; default: one a usable core."""
+    trust_code: bool = False
+    """Import a method that is not of this package, which runs code that the folder names."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Predict:
     """Columns that hold the molecules; default: those of the run's config."""
     workers: Workers = None
     """Processes that compute features; default: one a usable core."""
+    trust_code: bool = False
+    """Import a method that is not of this package, which runs code that the folder names."""
 
 
 DATA_COMMANDS = {
@@ -141,9 +145,11 @@ def train(arguments: list[str]) -> int:
             remedy=f"Presets: {', '.join(presets.names())}",
         )
 
-    from molrel.config import Experiment, TrainCommand, load_config_file
+    from molrel.config import TrainCommand
+    from molrel.config_files import load_config_file
 
-    base = Experiment() if path is None else load_config_file(path)
+    # Without a config the flags of a method cannot be known: those of a preset stand for them.
+    base = load_config_file(path or presets.path_of("distrans_mixtures"))
     rest = [_long_name(argument) for argument in rest]
     given = {argument.partition("=")[0] for argument in rest}
     if given & {"--data.source", "--data.target"}:
@@ -152,9 +158,10 @@ def train(arguments: list[str]) -> int:
     if "--data.source" in given and "--data.target" not in given:
         rest = [*rest, "--data.target", "None"]
     flags = tyro.cli(
-        TrainCommand,
+        TrainCommand[type(base.method)],  # pyright: ignore[reportInvalidTypeArguments]
         args=rest,
         default=TrainCommand(base, Path("runs") / base.name),
+        config=(tyro.conf.AvoidSubcommands,),
         prog="molrel train PRESET|CONFIG.py",
         description="Trains an experiment and writes its run folder. Presets: "
         + ", ".join(presets.names()),
@@ -168,6 +175,7 @@ def train(arguments: list[str]) -> int:
         resume=flags.resume,
         overwrite=flags.overwrite,
         compare=flags.compare,
+        config_file=path,
     )
     return 0
 
@@ -234,6 +242,7 @@ def evaluate(arguments: list[str]) -> int:
         stratum=flags.stratum,
         smiles_columns=flags.smiles_columns,
         label_column=flags.label_column,
+        trust_code=flags.trust_code,
     )
     return 0
 
@@ -245,7 +254,9 @@ def predict(arguments: list[str]) -> int:
     from molrel.files import is_standard_output
     from molrel.inference import predict_csv
 
-    counts = predict_csv(flags.run, flags.input, flags.output, flags.smiles_columns)
+    counts = predict_csv(
+        flags.run, flags.input, flags.output, flags.smiles_columns, trust_code=flags.trust_code
+    )
     print(
         f"{counts['scored']} rows scored, {counts['failed']} with an error: {flags.output}",
         file=sys.stderr if is_standard_output(flags.output) else sys.stdout,

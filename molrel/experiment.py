@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from molrel.config import Experiment, check, with_options
+from molrel.config_json import own_file, to_json
 from molrel.data.batches import Sampler, concatenate
 from molrel.data.catalog import describe
 from molrel.data.read import write_rejected
@@ -215,7 +216,7 @@ def run(
     overwrite: bool = False,
     compare: Sequence[Path] = (),
     cache: Path | None = None,
-    transform: Callable[[Method], Method] | None = None,
+    config_file: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Trains all seeds of an experiment and writes its run folder.
 
@@ -226,8 +227,8 @@ def run(
       overwrite: remove the run that it holds, if any, and begin again.
       compare: other run folders whose scores are put beside this run's.
       cache: folder of the feature cache.
-      transform: changes the method before it is trained, such as adding a loss to it. The
-        folder does not hold it, so such a run can be neither resumed nor loaded.
+      config_file: that the config came from, kept in the folder for the reader; by default that
+        in which its method is defined.
 
     Returns:
       The rows of the report.
@@ -244,9 +245,8 @@ def run(
         print("No target domain: the adaptation terms are switched off.")
         config = replace(config, method=config.method.source_only())
     config = replace(config, data=with_full_paths(config.data))
-    changed_by = None
-    if transform is not None:
-        changed_by = getattr(transform, "__qualname__", type(transform).__qualname__)
+    to_json(config)  # what could not be read again is not trained
+    config_file = config_file or own_file(config)
     columns = _columns(config)
     check_sides(config, len(columns))
     for other in compare:
@@ -255,7 +255,7 @@ def run(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
-        begun = claim(config, folder, resume=resume, overwrite=overwrite, transform=changed_by)
+        begun = claim(config, folder, resume=resume, overwrite=overwrite)
         prepared = prepare(config, needs=config.method.needs, cache=cache)
         if begun is not None and begun.get("data_digest") not in (None, prepared.digest):
             raise InputError(
@@ -263,16 +263,14 @@ def run(
                 path=folder,
                 remedy="Restore the file, or choose another --out",
             )
-        record = write_record(
-            config, prepared, folder, columns=columns, begun=begun, transform=changed_by
-        )
+        text = None if config_file is None else config_file.read_text("utf-8")
+        record = write_record(config, prepared, folder, columns=columns, begun=begun, text=text)
         write_rejected(folder / "rejected.csv", prepared.rejected)
         if len(prepared.contradictions):
             text = prepared.contradictions.to_csv(index=False)
             write_whole(folder / "contradictions.csv", text)
         print_summary(config, prepared)
         method = make_method(config, prepared)
-        method = method if transform is None else transform(method)
         parts, scores, cost = _train_and_score(config, prepared, method, record, folder, resume)
         baselines = fit_baselines(config, prepared, parts)
         cost |= {"total_seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}

@@ -35,7 +35,12 @@ from molrel.sources import is_file, load_dataset
 
 
 def predict_csv(
-    folder: Path, source: Path, output: Path, smiles_columns: Sequence[str] | None = None
+    folder: Path,
+    source: Path,
+    output: Path,
+    smiles_columns: Sequence[str] | None = None,
+    *,
+    trust_code: bool = False,
 ) -> dict[str, int]:
     """Scores the rows of a CSV file; every row, its order and its other columns (without
     blanks around their cells) are kept.
@@ -49,6 +54,7 @@ def predict_csv(
       output: file to write, whole or not at all, in the format of its suffix
         (``data.write``); ``-`` is standard output (``files.write_output``).
       smiles_columns: one a molecule; None takes those of the run's config.
+      trust_code: see ``runs.load_run``.
 
     Returns:
       ``scored`` and ``failed``, numbers of rows.
@@ -61,7 +67,7 @@ def predict_csv(
     """
     check_output(output)
     format_of(output.name)
-    run = load_run(folder)
+    run = load_run(folder, trust_code=trust_code)
     columns = _columns(run, smiles_columns)
     table = read_table(source, columns)
     for note in table.notes:
@@ -171,6 +177,7 @@ def evaluate_run(
     stratum: str | None = None,
     smiles_columns: Sequence[str] | None = None,
     label_column: str | None = None,
+    trust_code: bool = False,
 ) -> list[dict[str, Any]]:
     """Prints a run's table: of its own predictions, or of its scores for another data set.
 
@@ -183,6 +190,7 @@ def evaluate_run(
         target (the source's test set where there is none with labels).
       stratum: only this one, such as "new-new".
       smiles_columns, label_column: of a CSV file; None takes those of the run's config.
+      trust_code: see ``runs.load_run``.
 
     Returns:
       The rows that were printed, as in report.json.
@@ -190,7 +198,7 @@ def evaluate_run(
     Raises:
       InputError: no run, unreadable or unlabelled data, another task, or unknown stratum.
     """
-    run = load_run(folder)
+    run = load_run(folder, trust_code=trust_code)
     own = read_predictions(folder)
     frames, notes = {run.config.name: own}, []
     setting = setting_of(replace(run.config.data, target=data or run.config.data.target))

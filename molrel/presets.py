@@ -56,7 +56,7 @@ def load_preset(name: str) -> Experiment:
     Raises:
       InputError: see ``path_of``.
     """
-    from molrel.config import load_config_file
+    from molrel.config_files import load_config_file
 
     return load_config_file(path_of(name))
 

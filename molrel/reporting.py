@@ -27,15 +27,10 @@ from molrel.evaluate.report import (
     write_predictions,
     write_report,
 )
-from molrel.methods.distrans import DisTransConfig
 from molrel.prepare import Prepared
 from molrel.run_folder import PREDICTIONS, read_predictions
 from molrel.train.loop import MetricsLog
 
-RECONSTRUCTION = (
-    "DisTrans here is a reconstruction from the paper's abstract (arXiv 2605.16799); figures "
-    "published on other data and splits are not comparable."
-)
 TRANSDUCTIVE = "Adaptation sees the target's pairs without labels; the same pairs are scored."
 SELECTION = "Thresholds and model selection come from source validation."
 
@@ -144,9 +139,7 @@ def notes_of(config: Experiment) -> list[str]:
     ]
     if config.method.adapts and data.target is not None:
         notes.append(TRANSDUCTIVE)
-    if isinstance(config.method, DisTransConfig):
-        notes.append(RECONSTRUCTION)
-    return notes
+    return [*notes, *config.method.notes]
 
 
 def substructures(features: Sequence[MoleculeFeatures]) -> dict[str, list[np.ndarray]]:

@@ -24,7 +24,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 
-from molrel.config import Experiment, from_json, to_json
+from molrel.config import Experiment
+from molrel.config_json import CONFIG_FILE, Types, from_json, to_json, types_of
 from molrel.errors import InputError, RunError, writing
 from molrel.files import (
     LOCK,
@@ -42,6 +43,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "rdkit", "numpy", "orbax-
 RECORD, PREDICTIONS = "config.json", "predictions.csv"
 WRITTEN = (
     RECORD,
+    CONFIG_FILE,
     "metrics.jsonl",
     "tensorboard",
     "checkpoints",
@@ -69,7 +71,6 @@ def claim(
     *,
     resume: bool,
     overwrite: bool,
-    transform: str | None = None,
 ) -> dict[str, Any] | None:
     """Makes sure that a folder may be written to as a run's.
 
@@ -78,7 +79,6 @@ def claim(
       folder: exists.
       resume: continue what is there.
       overwrite: remove the run that is there, by the names of ``WRITTEN``; other files stay.
-      transform: name of a change to the method that the config does not tell.
 
     Returns:
       The record of the run that is continued; None for a new one.
@@ -114,7 +114,7 @@ def claim(
             remedy="Add --resume to continue it or --overwrite to begin again, or choose another "
             "--out",
         )
-    _check_continues(config, record, folder, transform)
+    _check_continues(config, record, folder)
     return record
 
 
@@ -143,20 +143,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return values if known and "environment" in values else None
 
 
-def _check_continues(
-    config: Experiment, record: Mapping[str, Any], folder: Path, transform: str | None
-) -> None:
+def _check_continues(config: Experiment, record: Mapping[str, Any], folder: Path) -> None:
     """Raises InputError unless the run that was begun can go on with the config."""
-    if transform or record.get("transform"):
-        raise InputError(
-            "a run whose method was changed by a transform cannot be resumed, as its folder does "
-            f"not hold {transform or record['transform']!r}",
-            path=folder,
-            remedy="Begin again, with --overwrite or another --out",
-        )
     wanted = flatten(to_json(config))
     # Fields that an older run did not have yet have their defaults.
-    stored = flatten(to_json(from_json(record["experiment"], folder / RECORD)))
+    types = Types(folder=folder, known=types_of(config))
+    stored = flatten(to_json(from_json(record["experiment"], folder / RECORD, types)))
     missing = object()
     different = {k for k in wanted if wanted[k] != stored.get(k, missing)} - CHANGEABLE
     for name in EXTENDABLE:
@@ -252,17 +244,22 @@ def write_record(
     *,
     columns: tuple[str, ...],
     begun: Mapping[str, Any] | None,
-    transform: str | None,
+    text: str | None,
 ) -> dict[str, Any]:
-    """Writes ``config.json``, all that a reader of the run needs beside its parameters.
+    """Writes ``config.py`` and ``config.json``, which is all that reading the run needs beside its
+    parameters.
 
     Args:
       config, prepared: of the run.
       folder: of the run.
       columns: SMILES columns that a file to be scored has by default.
       begun: record of the run that is continued, which tells the digest of its parameters.
-      transform: name of a change to the method that the config does not tell.
+      text: of the file that the config came from, kept as ``config.py`` for the reader.
     """
+    if text is not None:
+        if (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_text("utf-8") != text:
+            print(f"note: the config file is not the one the run was begun with ({CONFIG_FILE})")
+        write_whole(folder / CONFIG_FILE, text)
     record = {
         "experiment": to_json(config),
         "task": asdict(prepared.task),
@@ -271,7 +268,6 @@ def write_record(
         "data_digest": prepared.digest,
         "label_mean": prepared.label_mean.tolist(),
         "label_scale": prepared.label_scale.tolist(),
-        "transform": transform,
         "best_digest": None if begun is None else begun.get("best_digest"),
         "predictions_digest": None,
         "environment": environment(),

@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 
 from molrel.chem.features import FeatureConfig, MoleculeFeatures
-from molrel.config import Experiment, check, from_json
+from molrel.config import Experiment, check
+from molrel.config_json import Types, from_json
 from molrel.data.types import Examples, Kind, Task
 from molrel.errors import InputError
 from molrel.memory import enable_compilation_cache
@@ -73,11 +74,17 @@ class Run:
         return np.stack(scores)
 
 
-def load_run(folder: Path) -> Run:
-    """Reads a run folder.
+def load_run(folder: Path, *, trust_code: bool = False) -> Run:
+    """Reads a run folder, which is data: nothing in it is executed.
+
+    Args:
+      folder: of the run.
+      trust_code: import the types that its config names although they are not of this package,
+        which runs their code and, if they are defined in it, the run's ``config.py``.
 
     Raises:
-      InputError: not a run, not finished, or its files are damaged.
+      InputError: not a run, not finished, its files are damaged, or its method is not of this
+        package.
     """
     enable_compilation_cache()
     folder = Path(folder)
@@ -88,7 +95,7 @@ def load_run(folder: Path) -> Run:
         raise InputError(f"is not a run folder: it has {what}", path=folder)
     try:
         task = record["task"]
-        config = check(from_json(record["experiment"], path))
+        config = check(from_json(record["experiment"], path, Types(trust_code, folder)))
         run = Run(
             folder=folder,
             config=config,
@@ -113,13 +120,6 @@ def load_run(folder: Path) -> Run:
         raise InputError(
             f"is damaged, or no run's config ({type(error).__name__}: {error})", path=path
         ) from error
-    if record.get("transform"):
-        raise InputError(
-            f"the run's method was changed by {record['transform']!r}, which its folder does not "
-            "hold",
-            path=folder,
-            remedy="Its report and predictions.csv are what there is",
-        )
     return replace(run, best=read_best(folder, record.get("best_digest")))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
+import pkgutil
 from dataclasses import replace
 
 import numpy as np
 
+from molrel import methods
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, featurise
 from molrel.data.batches import Budget, MoleculeSizes, Sampler
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
@@ -14,7 +18,7 @@ from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Bag, Examples
 from molrel.losses import experts
 from molrel.methods.distrans import DisTransConfig, LossWeights, distrans
-from molrel.methods.method import Method
+from molrel.methods.method import Context, Method
 from molrel.methods.topexpert import TopExpertConfig
 from molrel.prepare import training_scaffolds
 
@@ -115,3 +119,24 @@ def make_problem(config: DisTransConfig = CONFIG, n_source: int = 13, n_target: 
     everything = sizes.of(np.arange(table.padding_id))
     budget = Budget(*(getattr(everything, f) + 3 for f in everything.__dataclass_fields__))
     return method, table, sampler, sizes, budget
+
+
+def every_method() -> list[type]:
+    """The config class of every method of the package."""
+    found = []
+    for info in pkgutil.iter_modules(methods.__path__, "molrel.methods."):
+        module = importlib.import_module(info.name)
+        found += [
+            cls
+            for cls in vars(module).values()
+            if isinstance(cls, type) and cls.__module__ == info.name
+            if dataclasses.is_dataclass(cls) and hasattr(cls, "build") and hasattr(cls, "adapts")
+        ]
+    return found
+
+
+def loss_of(method: Method, params, state, batch, key, progress, axis_name=None):
+    """(share of the loss, (new state, terms)) without the intermediates, whose sizes are those of
+    the batch."""
+    found = method.loss(params, state, batch, Context(key, progress, 0, axis_name))
+    return found.loss, (found.state, found.terms)

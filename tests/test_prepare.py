@@ -12,6 +12,7 @@ from molrel.data.types import join
 from molrel.errors import InputError
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.experiment import floors, selection_metrics
+from molrel.methods.siamese import SiameseConfig
 from molrel.prepare import divide, label_scale, prepare
 from molrel.sources import load_dataset, sides_are_roles
 from molrel.train.predict import to_scores
@@ -129,7 +130,9 @@ def regression(tmp_path, scale, offset):
         f"{a},{b},{float(offset + v * scale)!r}" for (a, b), v in zip(every, VALUES, strict=True)
     ]
     source = write_pairs(tmp_path / "source.csv", rows)
-    return prepare(Experiment(data=config(source, kind="regression", symmetric=False)))
+    return prepare(
+        Experiment(data=config(source, kind="regression", symmetric=False), method=SiameseConfig())
+    )
 
 
 def test_standardised_labels_do_not_depend_on_the_unit(tmp_path):

@@ -16,7 +16,8 @@ import pytest
 from trained import ROOT, train_flags, write_domains
 
 from molrel.cli import main
-from molrel.config import load_config_file, to_json
+from molrel.config_files import load_config_file
+from molrel.config_json import to_json
 from molrel.errors import InputError, RunError
 from molrel.files import LOCK
 from molrel.inference import predict_csv

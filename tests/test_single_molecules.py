@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from molrel.chem.features import FeatureConfig
-from molrel.config import DataConfig, Experiment, check, load_config_file
+from molrel.config import DataConfig, Experiment, check
+from molrel.config_files import load_config_file
 from molrel.data import catalog
 from molrel.data.splits import TEST
 from molrel.errors import InputError

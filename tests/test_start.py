@@ -107,9 +107,11 @@ import jax
 from molrel.config import DataConfig, Experiment
 from molrel.errors import InputError
 from molrel.experiment import run
+from molrel.methods.siamese import SiameseConfig
 print(jax.config.jax_compilation_cache_dir)
 try:
-    run(Experiment(data=DataConfig(source="absent.csv", target="absent.csv")), {folder!r})
+    data = DataConfig(source="absent.csv", target="absent.csv")
+    run(Experiment(data=data, method=SiameseConfig()), {folder!r})
 except InputError:
     print(jax.config.jax_compilation_cache_dir)
 """

@@ -33,13 +33,13 @@ from jaxtyping import Array, Float
 from molrel.data.knowledge import DomainKnowledge
 from molrel.errors import NotDefined
 from molrel.losses import adversarial, matching
-from molrel.methods.method import (
-    Batch,
-    Method,
+from molrel.methods.batch import Batch
+from molrel.methods.method import Context, LossOutput, Method, active
+from molrel.methods.networks import (
     TwoViewConfig,
-    active,
     apply_network,
     from_network,
+    outputs,
     source_only_method,
     supervise,
 )
@@ -96,10 +96,11 @@ class AdaptationConfig(TwoViewConfig):
                 remedy="Choose dann, cdan, mk_mmd or coral",
             )
 
-        def loss(params, state, batch, key, progress, axis_name=None):
-            _, z_ab, logits = apply_network(network, params, batch, key)
+        def loss(params, state, batch: Batch, context: Context) -> LossOutput:
+            axis_name = context.axis_name
+            encoded, z_ab, logits = apply_network(network, params, batch, context.key)
             supervised = supervise(kind, logits, batch, axis_name)
-            rho = adversarial.reversal_progress(progress, self.warmup)
+            rho = adversarial.reversal_progress(context.progress, self.warmup)
             terms = {"supervised": supervised}
             if self.alignment in ("dann", "cdan", "cdan_e"):
                 domain_logits, weights = self._judge(
@@ -118,7 +119,8 @@ class AdaptationConfig(TwoViewConfig):
             else:
                 term = _match(self.alignment, kind, z_ab, logits, batch, axis_name)
                 total = supervised + rho * self.weight * term
-            return total, (state, terms | {self.alignment: term})
+            terms[self.alignment] = term
+            return LossOutput(total, state, terms, outputs(encoded, z_ab, logits))
 
         return from_network(network, loss, target=True)
 

@@ -26,9 +26,12 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 
 from molrel.data.knowledge import DomainKnowledge
+from molrel.fields import at
 from molrel.losses.bottleneck import compression_cost
 from molrel.losses.supervised import masked_mean
-from molrel.methods.method import Method, SourceOnlyConfig, add_terms, from_network, supervise
+from molrel.methods.batch import Batch
+from molrel.methods.method import Context, LossOutput, Method, SourceOnlyConfig
+from molrel.methods.networks import add_terms, from_network, outputs, supervise
 from molrel.nn.interaction import BottleneckNetwork
 
 
@@ -48,11 +51,11 @@ class BottleneckWeights:
 class CGIBConfig(SourceOnlyConfig):
     """CGIB, trained on the source alone."""
 
-    width: int = 64
+    width: int = at(64, least=1, most=2**16)
     """Width of atoms."""
-    depth: int = 3
+    depth: int = at(3, least=1, most=1000)
     """Message-passing layers."""
-    dropout: float = 0.0
+    dropout: float = at(0.0, least=0, below=1, static=True)
     """On the pair features."""
     weights: BottleneckWeights = field(default_factory=BottleneckWeights)
 
@@ -62,17 +65,18 @@ class CGIBConfig(SourceOnlyConfig):
         """See ``MethodConfig``."""
         network = BottleneckNetwork(self.width, self.depth, n_outputs, symmetric, self.dropout)
 
-        def loss(params, state, batch, key, progress, axis_name=None):
+        def loss(params, state, batch: Batch, context: Context) -> LossOutput:
+            axis_name = context.axis_name
             apply = {"params": params}
             encoded = network.apply(apply, batch.molecules, method="encode")
             logits, views = network.apply(  # pyright: ignore[reportGeneralTypeIssues]
-                apply, encoded, batch.sides, True, method="compress", rngs={"dropout": key}
+                apply, encoded, batch.sides, True, method="compress", rngs={"dropout": context.key}
             )
             weight = jnp.where(batch.in_domain(0) > 0, batch.weight, 0)
             found = [_terms(kind, view, batch, weight, axis_name) for view in views]
             plain = supervise(kind, logits, batch, axis_name)
             total, terms = add_terms(plain, found, self.weights)
-            return total, (state, terms)
+            return LossOutput(total, state, terms, outputs(encoded, None, logits))
 
         return from_network(network, loss, target=False)
 

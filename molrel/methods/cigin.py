@@ -17,7 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
+from molrel.fields import at
+from molrel.methods.method import Method, SourceOnlyConfig
+from molrel.methods.networks import source_only_method
 from molrel.nn.interaction import Gather, InteractionNetwork
 
 
@@ -25,11 +27,11 @@ from molrel.nn.interaction import Gather, InteractionNetwork
 class CIGINConfig(SourceOnlyConfig):
     """CIGIN, trained on the source alone."""
 
-    width: int = 64
+    width: int = at(64, least=1, most=2**16)
     """Width of atoms."""
-    depth: int = 3
+    depth: int = at(3, least=1, most=1000)
     """Message-passing layers."""
-    dropout: float = 0.0
+    dropout: float = at(0.0, least=0, below=1, static=True)
     """On the pair features."""
     gather: Gather = "sum"
     """What an atom takes of the partner's atoms: their sum, as published, grows with the

@@ -35,8 +35,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
 from molrel.data.knowledge import DomainKnowledge
+from molrel.fields import at
 from molrel.losses.bottleneck import divergence_from_uniform
-from molrel.methods.method import Method, SourceOnlyConfig, add_terms, from_network, supervise
+from molrel.methods.batch import Batch
+from molrel.methods.method import Context, LossOutput, Method, SourceOnlyConfig
+from molrel.methods.networks import add_terms, from_network, outputs, supervise
 from molrel.nn.interaction import CausalNetwork
 
 
@@ -56,11 +59,11 @@ class CausalWeights:
 class CMRLConfig(SourceOnlyConfig):
     """CMRL, trained on the source alone."""
 
-    width: int = 64
+    width: int = at(64, least=1, most=2**16)
     """Width of atoms."""
-    depth: int = 3
+    depth: int = at(3, least=1, most=1000)
     """Message-passing layers."""
-    dropout: float = 0.0
+    dropout: float = at(0.0, least=0, below=1, static=True)
     """On the pair features."""
     weights: CausalWeights = field(default_factory=CausalWeights)
 
@@ -70,8 +73,9 @@ class CMRLConfig(SourceOnlyConfig):
         """See ``MethodConfig``."""
         network = CausalNetwork(self.width, self.depth, n_outputs, symmetric, self.dropout)
 
-        def loss(params, state, batch, key, progress, axis_name=None):
-            order_key, noise_key = jax.random.split(key)
+        def loss(params, state, batch: Batch, context: Context) -> LossOutput:
+            axis_name = context.axis_name
+            order_key, noise_key = jax.random.split(context.key)
             weight = jnp.where(batch.in_domain(0) > 0, batch.weight, 0)
             apply = {"params": params}
             encoded = network.apply(apply, batch.molecules, method="encode")
@@ -87,7 +91,7 @@ class CMRLConfig(SourceOnlyConfig):
             found = [_terms(kind, view, batch, weight, axis_name) for view in views]
             plain = supervise(kind, logits, batch, axis_name)
             total, terms = add_terms(plain, found, self.weights)
-            return total, (state, terms)
+            return LossOutput(total, state, terms, outputs(encoded, None, logits))
 
         return from_network(network, loss, target=False)
 

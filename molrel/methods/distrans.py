@@ -19,7 +19,7 @@ One batch, from integers to the loss:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,19 +29,24 @@ from molrel.collectives import share
 from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
 from molrel.errors import NotDefined
+from molrel.fields import at
 from molrel.losses import adversarial, alignment, matching
-from molrel.methods.method import (
-    Batch,
-    Method,
+from molrel.methods.batch import Batch
+from molrel.methods.method import Context, LossOutput, Method, Params, State, active
+from molrel.methods.networks import (
     TwoViewConfig,
-    active,
     apply_network,
     from_network,
+    outputs,
     supervise,
 )
 from molrel.nn.relation import side_mean
 from molrel.nn.two_view import TwoViewNetwork
 
+RECONSTRUCTION = (
+    "DisTrans here is a reconstruction from the paper's abstract (arXiv 2605.16799); figures "
+    "published on other data and splits are not comparable."
+)
 Weighting = Literal["uniform", "up", "down", "signed", "shuffled"]
 
 
@@ -61,13 +66,15 @@ class LossWeights:
 class DisTransConfig(TwoViewConfig):
     """DisTrans on one encoder; with all weights 0 it is the source-only baseline."""
 
+    notes: ClassVar[tuple[str, ...]] = (RECONSTRUCTION,)
+
     weights: LossWeights = field(default_factory=LossWeights)
     weighting: Weighting = "up"
     """How the reversal depends on the discrepancy of a fragment's type (uniform = DANN); for the
     control ``shuffled`` the discrepancies are dealt to the types anew, once for all seeds."""
-    temperature: float = 0.1
+    temperature: float = at(0.1, above=0)
     """Of the guidance and agreement losses."""
-    prototype_decay: float = 0.95
+    prototype_decay: float = at(0.95, least=0, below=1, static=True)
     prototype_ready: int = 20
     """Updates before a prototype is used."""
     permute_groups: bool = False
@@ -131,9 +138,8 @@ def distrans(
       symmetric: whether f(a, b) = f(b, a).
     """
     network = TwoViewNetwork(
-        **config.size(n_outputs, symmetric),
+        **config.size(n_outputs, symmetric, jnp.bfloat16 if config.bfloat16 else None),
         random_fragments=config.random_fragments,
-        dtype=jnp.bfloat16 if config.bfloat16 else None,
     )
     constants = _constants(config, knowledge)
     n_groups = len(constants["group_weight"])
@@ -142,10 +148,8 @@ def distrans(
         "updates": np.zeros((2, n_groups), np.int32),
     }
 
-    def loss(params, state, batch, key, progress, axis_name=None):
-        return _loss(
-            config, network, constants, kind, params, state, batch, key, progress, axis_name
-        )
+    def loss(params, state, batch: Batch, context: Context) -> LossOutput:
+        return _loss(config, network, constants, kind, params, state, batch, context)
 
     # Without groups there are no prototypes, and a checkpoint cannot hold empty arrays.
     return from_network(network, loss, target=config.adapts, state=state if n_groups else None)
@@ -173,12 +177,22 @@ def _constants(config: DisTransConfig, knowledge: DomainKnowledge | None) -> dic
     }
 
 
-def _loss(config, network, constants, kind, params, state, batch: Batch, key, progress, axis_name):
+def _loss(
+    config: DisTransConfig,
+    network: TwoViewNetwork,
+    constants: dict[str, np.ndarray],
+    kind: str,
+    params: Params,
+    state: State,
+    batch: Batch,
+    context: Context,
+) -> LossOutput:
     """Sum of all terms, each this device's share; the order follows the module's sketch."""
-    c, w = config, config.weights
+    c, w, axis_name = config, config.weights, context.axis_name
     m = batch.molecules
     guided = (active(w.prototype) or active(w.guidance)) and constants["group_weight"].size > 0
-    encoded, z_ab, logits = apply_network(network, params, batch, key, groups=guided)
+    encoded, z_ab, logits = apply_network(network, params, batch, context.key, groups=guided)
+    out = outputs(encoded, z_ab, logits)
     terms = {"supervised": supervise(kind, logits, batch, axis_name)}
     total = terms["supervised"]
     if active(w.agreement) and c.branches == "both":
@@ -192,9 +206,9 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
         )
         total += w.agreement * terms["agreement"]
     if not c.adapts:
-        return total, (state, terms)
+        return LossOutput(total, state, terms, out)
 
-    rho = adversarial.reversal_progress(progress, c.warmup)
+    rho = adversarial.reversal_progress(context.progress, c.warmup)
     if active(w.adversarial_fragment) or active(w.adversarial_pair):
         adversary = _adversarial(
             network, params, constants["kappa"], encoded, z_ab, batch, rho * c.reversal, axis_name
@@ -213,7 +227,7 @@ def _loss(config, network, constants, kind, params, state, batch: Batch, key, pr
             kind=kind, logits=logits, weight=batch.in_domain(1), axis_name=axis_name
         )
         total += rho * w.entropy * terms["entropy"]
-    return total, (state, terms)
+    return LossOutput(total, state, terms, out)
 
 
 def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, axis_name):

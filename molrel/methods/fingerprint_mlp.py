@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import Method, Need, SourceOnlyConfig, source_only_method
+from molrel.fields import at
+from molrel.methods.method import Method, Need, SourceOnlyConfig
+from molrel.methods.networks import source_only_method
 from molrel.nn.graph import Molecules
 from molrel.nn.relation import MLP, PairFeatures, side_mean
 
@@ -73,8 +75,8 @@ class FingerprintMLPConfig(SourceOnlyConfig):
 
     bits: int = 1024
     """The fingerprints are folded to this length."""
-    width: int = 128
-    dropout: float = 0.0
+    width: int = at(128, least=1, most=2**16)
+    dropout: float = at(0.0, least=0, below=1, static=True)
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import (
-    Method,
+from molrel.methods.batch import Batch
+from molrel.methods.method import Context, LossOutput, Method
+from molrel.methods.networks import (
     MoleculeNetworkConfig,
     apply_with_statistics,
     from_network,
+    outputs,
     supervise,
 )
 
@@ -30,15 +32,17 @@ class MoleculeGNNConfig(MoleculeNetworkConfig):
         """See ``MethodConfig``."""
         network = self.body(n_outputs, symmetric)
 
-        def loss(params, state, batch, key, progress, axis_name=None):
+        def loss(params, state, batch: Batch, context: Context) -> LossOutput:
+            axis_name = context.axis_name
             # A molecule counts in BatchNorm as often as it occurs.
             weight = batch.occurrences(0) + batch.occurrences(1)
             inputs = batch.molecules, weight
             encoded, state = apply_with_statistics(
-                network, params, state, key, *inputs, axis_name=axis_name, method="encode"
+                network, params, state, context.key, *inputs, axis_name=axis_name, method="encode"
             )
             related: Any = network.apply({"params": params}, encoded, batch.sides, method="relate")
             total = supervise(kind, related[1], batch, axis_name)
-            return total, (state, {"supervised": total})
+            out = outputs(encoded, *related)
+            return LossOutput(total, state, {"supervised": total}, out)
 
         return from_network(network, loss, target=False)

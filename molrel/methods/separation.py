@@ -35,13 +35,13 @@ from jaxtyping import Array, Float, Int
 from molrel.data.knowledge import DomainKnowledge
 from molrel.dtypes import widen
 from molrel.losses import adversarial, matching
-from molrel.methods.method import (
-    Batch,
-    Method,
+from molrel.methods.batch import Batch
+from molrel.methods.method import Context, LossOutput, Method, active
+from molrel.methods.networks import (
     TwoViewConfig,
-    active,
     apply_network,
     from_network,
+    outputs,
     source_only_method,
     supervise,
 )
@@ -96,8 +96,9 @@ class SeparationConfig(TwoViewConfig):
             return source_only_method(TwoViewNetwork(**size), kind)
         network = SeparationNetwork(**size, private_depth=self.private_depth)
 
-        def loss(params, state, batch, key, progress, axis_name=None):
-            _, z_ab, logits = apply_network(network, params, batch, key)
+        def loss(params, state, batch: Batch, context: Context) -> LossOutput:
+            axis_name = context.axis_name
+            encoded, z_ab, logits = apply_network(network, params, batch, context.key)
             terms = {"supervised": supervise(kind, logits, batch, axis_name)}
             total, w = terms["supervised"], self.weights
             if active(w.reconstruction) or active(w.difference):
@@ -106,7 +107,7 @@ class SeparationConfig(TwoViewConfig):
                         terms[name] = term
                         total += getattr(w, name) * term
             if active(w.similarity):
-                rho = adversarial.reversal_progress(progress, self.warmup)
+                rho = adversarial.reversal_progress(context.progress, self.warmup)
                 judged = {
                     "logits": network.apply(
                         {"params": params}, z_ab, rho * self.reversal, method="judge_pairs"
@@ -121,7 +122,7 @@ class SeparationConfig(TwoViewConfig):
                     **judged, axis_name=axis_name
                 )
                 total += w.similarity * terms["similarity"]
-            return total, (state, terms)
+            return LossOutput(total, state, terms, outputs(encoded, z_ab, logits))
 
         return from_network(network, loss, target=True)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
-from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
+from molrel.fields import at
+from molrel.methods.method import Method, SourceOnlyConfig
+from molrel.methods.networks import source_only_method
 from molrel.nn.siamese import Encoder, SiameseNetwork
 
 
@@ -19,9 +21,9 @@ class SiameseConfig(SourceOnlyConfig):
     """A siamese graph network that is trained on the source alone."""
 
     encoder: Encoder = "gin"
-    width: int = 128
-    depth: int = 3
-    dropout: float = 0.0
+    width: int = at(128, least=1, most=2**16)
+    depth: int = at(3, least=1, most=1000)
+    dropout: float = at(0.0, least=0, below=1, static=True)
 
     def build(
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.errors import InputError
-from molrel.methods.method import Method, SourceOnlyConfig, source_only_method
+from molrel.fields import at
+from molrel.methods.method import Method, SourceOnlyConfig
+from molrel.methods.networks import source_only_method
 from molrel.nn.ssi_ddi import SSIDDINetwork
 
 
@@ -18,7 +20,7 @@ from molrel.nn.ssi_ddi import SSIDDINetwork
 class SSIDDIConfig(SourceOnlyConfig):
     """SSI-DDI, trained on the source alone."""
 
-    width: int = 64
+    width: int = at(64, least=1, most=2**16)
     """Width of atoms and readouts; a multiple of ``heads``."""
     blocks: int = 4
     """Graph attention blocks, and so readouts of a molecule."""

@@ -45,24 +45,27 @@ from molrel.data.batches import IndexBatch
 from molrel.data.knowledge import DomainKnowledge
 from molrel.data.table import MoleculeTable
 from molrel.errors import NotDefined
+from molrel.fields import at
 from molrel.losses import experts as losses
+from molrel.methods.batch import Batch, Sides, gather_batch
 from molrel.methods.method import (
-    Batch,
+    Context,
+    LossOutput,
     Method,
-    MoleculeNetworkConfig,
     Need,
     Params,
     State,
     Variables,
     active,
+)
+from molrel.methods.networks import (
+    MoleculeNetworkConfig,
     add_terms,
     apply_with_statistics,
     from_network,
-    gather_batch,
     statistics,
 )
 from molrel.nn.experts import ExpertNetwork
-from molrel.nn.molecule import Sides
 from molrel.nn.relation import side_mean
 
 MOST_POINTS = 35_000
@@ -80,15 +83,15 @@ class ExpertWeights:
 class TopExpertConfig(MoleculeNetworkConfig):
     """Experts behind a gate, as released, on the graph network."""
 
-    experts: int = 3
+    experts: int = at(3, least=1, most=2**16)
     gate: Literal["learned", "equal", "random"] = "learned"
     """equal: every expert has the same weight. random: each training example has one expert for
     good, drawn without looking at it, and all have the same weight at test. Both are controls
     without clusters."""
-    gate_width: int = 50
-    temperature: float = 10.0
+    gate_width: int = at(50, least=1, most=2**16)
+    temperature: float = at(10.0, above=0, below=math.inf)
     """Of the Gumbel draws in the first step."""
-    final_temperature: float = 10.0
+    final_temperature: float = at(10.0, above=0, below=math.inf)
     """And in the last; geometric between them."""
     weights: ExpertWeights = field(default_factory=ExpertWeights)
     fan: Literal["released", "inputs"] = "released"
@@ -196,8 +199,9 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
         centroids = jnp.asarray(found.cluster_centers_, jnp.float32)
         return variables._replace(params={**variables.params, "centroids": centroids})
 
-    def loss(params, state, batch: Batch, key, progress, axis_name=None):
-        target_key, key, noise_key = jax.random.split(key, 3)
+    def loss(params: Params, state: State, batch: Batch, context: Context) -> LossOutput:
+        axis_name = context.axis_name
+        target_key, key, noise_key = jax.random.split(context.key, 3)
         logits, z, new_state = forward(params, state, batch, key, axis_name)
         terms, real = {}, batch.in_domain(0) > 0
         if learned:
@@ -208,7 +212,7 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
             )
             q = losses.student_t_assignment(z, centroids)
             fall = config.final_temperature / config.temperature
-            gate = losses.gumbel_softmax(noise_key, q, config.temperature * fall**progress)
+            gate = losses.gumbel_softmax(noise_key, q, config.temperature * fall**context.progress)
             terms["clustering"] = losses.clustering_loss(p, q, real, axis_name)
             if aligned:
                 own = scaffold_embeddings(params["scaffolds"], batch)
@@ -222,7 +226,8 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
             axis_name,
         )
         total, terms = add_terms(supervised, [terms], config.weights)
-        return total, (new_state, terms)
+        out = {"gate/z": z, "gate/weights": gate, "expert/logits": logits}
+        return LossOutput(total, new_state, terms, out)
 
     def predict(params: Params, state: State, encoded: Any, sides: Sides) -> Float[Array, "p t"]:
         found = look(config, network, params, state, encoded, sides)

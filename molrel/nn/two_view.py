@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from molrel.dtypes import widen
 from molrel.nn import graph as ops
 from molrel.nn.dense import Dense
-from molrel.nn.gine import GINE, FragmentPool, mean_over_atoms
+from molrel.nn.gine import FragmentPool, mean_over_atoms
 from molrel.nn.gradient_reversal import reverse_gradient
 from molrel.nn.graph import Molecules
 from molrel.nn.relation import (
@@ -24,7 +24,7 @@ from molrel.nn.relation import (
     side_mean,
     side_tokens,
 )
-from molrel.nn.vision import PICTURE_ENCODERS, sample_map
+from molrel.nn.vision import sample_map
 
 Branches = Literal["both", "graph", "picture"]
 Sides = tuple[Int[Array, "p s"], ...]
@@ -54,9 +54,9 @@ class TwoViewNetwork(nn.Module):
 
     Attributes:
       width: of atoms, fragments and molecules.
-      depth: message-passing layers.
-      branches: which views are encoded.
-      picture_encoder: key of ``PICTURE_ENCODERS``.
+      atoms: encoder of the graph, ``Molecules`` -> [atoms, width]; None leaves the view out.
+      pictures: encoder of the pictures, uint8 [U, H, W] -> (map [U, h, w, C], mean [U, C]);
+        None leaves the view out.
       discriminator_width: of the two hidden layers of each discriminator.
       n_targets: label columns T.
       symmetric: whether f(a, b) = f(b, a).
@@ -66,9 +66,8 @@ class TwoViewNetwork(nn.Module):
     """
 
     width: int
-    depth: int
-    branches: Branches
-    picture_encoder: str
+    atoms: nn.Module | None
+    pictures: nn.Module | None
     discriminator_width: int
     n_targets: int = 1
     symmetric: bool = True
@@ -78,14 +77,12 @@ class TwoViewNetwork(nn.Module):
 
     def setup(self):
         c, dtype = self, self.dtype
-        if c.branches != "picture":
-            self.atoms = GINE(c.width, c.depth, dtype=dtype)
+        if c.atoms is not None:
             self.fragments = FragmentPool(c.width, dtype=dtype)
             self.readout = Dense(c.width, dtype=dtype)
-        if c.branches != "graph":
-            self.pictures = PICTURE_ENCODERS[c.picture_encoder](dtype=dtype)
+        if c.pictures is not None:
             self.picture_readout = Dense(c.width, dtype=dtype)
-        if c.branches == "both":
+        if c.atoms is not None and c.pictures is not None:
             self.fusion = GatedFusion(c.width, dtype=dtype)
             self.project_graph = Dense(64)
             self.project_picture = Dense(64)
@@ -99,9 +96,9 @@ class TwoViewNetwork(nn.Module):
 
     def encode(self, m: Molecules, groups: bool = False) -> Encoded:
         """Encodes each unique molecule once; ``groups`` asks for functional groups as well."""
-        both, parts = self.branches == "both", []
+        both, parts = self.atoms is not None and self.pictures is not None, []
         fragments, graph, picture = jnp.zeros((*m.fragment_mask.shape, 1)), None, None
-        if self.branches != "picture":
+        if self.atoms is not None:
             h = self.atoms(m)
             fragments = self.fragments(h, ops.shuffle_fragments(m) if self.random_fragments else m)
             count = jnp.maximum(m.fragment_mask.sum(-1, keepdims=True), 1).astype(h.dtype)
@@ -110,7 +107,7 @@ class TwoViewNetwork(nn.Module):
             if groups:
                 parts.append(ops.segment_mean(h[m.member_node], m.member_instance, self._slots(m)))
             graph = widen(self.project_graph(z_graph)) if both else None
-        if self.branches != "graph":
+        if self.pictures is not None:
             feature_map, pooled = self.pictures(m.pictures)
             z = z_picture = jax.nn.relu(self.picture_readout(pooled))
             if groups:
@@ -140,7 +137,7 @@ class TwoViewNetwork(nn.Module):
     ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
         """(pair features z_ab, logits) of the sides."""
         a, b = sides
-        if self.branches == "picture":
+        if self.atoms is None:
             tokens = [(e.z[s], s >= 0) for s in (a, b)]
         else:
             tokens = [side_tokens(e.fragments, e.fragment_mask, e.z, s) for s in (a, b)]

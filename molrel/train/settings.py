@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from molrel.fields import at
+
 SeedsMode = Literal["auto", "vmap", "loop"]
 
 
@@ -13,11 +15,11 @@ SeedsMode = Literal["auto", "vmap", "loop"]
 class OptimiserConfig:
     """AdamW, by default with linear warm-up, cosine decay and clipping by global norm."""
 
-    learning_rate: float = 5e-4
-    weight_decay: float = 1e-5
-    warmup: float = 0.05
+    learning_rate: float = at(5e-4, least=0, below=math.inf)
+    weight_decay: float = at(1e-5, least=0, below=math.inf)
+    warmup: float = at(0.05, least=0, below=1, static=True)
     """Share of the steps."""
-    clip: float = 1.0
+    clip: float = at(1.0, least=0, static=True)
     """Largest norm of the gradient; 0 clips nothing."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """constant has no warm-up either."""
@@ -27,22 +29,22 @@ class OptimiserConfig:
 class TrainConfig:
     """The loop."""
 
-    steps: int = 1000
-    epochs: int = 0
+    steps: int = at(1000, least=1)
+    epochs: int = at(0, least=0)
     """Passes over the training part, in place of steps; then the last batch of a pass holds
     what is left, and ``evaluate_every`` counts passes. 0 counts steps, which run from one pass
     into the next."""
-    source_examples: int = 256
+    source_examples: int = at(256, least=1)
     """Source examples a step, over all devices."""
-    target_examples: int = 256
-    evaluate_every: int = 100
+    target_examples: int = at(256, least=0)
+    evaluate_every: int = at(100, least=1)
     """Steps (or epochs) between validations, log lines and checkpoints."""
-    valid_examples: int = 10_000
+    valid_examples: int = at(10_000, least=1)
     """Most source-validation examples used for model selection."""
     seeds_mode: SeedsMode = "auto"
-    devices: int = 0
+    devices: int = at(0, least=0)
     """Devices to share a batch; 0 takes all accelerators, or one CPU device."""
-    replicates: int = 200
+    replicates: int = at(200, least=0)
     """Bootstrap replicates of the intervals."""
     baselines: bool = True
     """Also fit the fingerprint random forest."""

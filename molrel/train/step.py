@@ -15,7 +15,8 @@ from jaxtyping import Array, Int
 from molrel.collectives import fold_in_device, reduce
 from molrel.data.batches import IndexBatch
 from molrel.data.table import MoleculeTable
-from molrel.methods.method import Method, gather_batch
+from molrel.methods.batch import gather_batch
+from molrel.methods.method import Context, Method
 from molrel.train.settings import SeedsMode
 
 DEVICES = "devices"
@@ -74,10 +75,12 @@ def make_step(
         used, update = (method, optimiser) if vary is None else vary(train_state.options)
         key = fold_in_device(jax.random.fold_in(train_state.key, train_state.step), axis_name)
         progress = jnp.minimum(train_state.step / steps, 1.0)
+        context = Context(key, progress, train_state.step, axis_name)
         gathered = gather_batch(table, batch)
 
         def objective(params):
-            return used.loss(params, train_state.state, gathered, key, progress, axis_name)
+            found = used.loss(params, train_state.state, gathered, context)
+            return found.loss, (found.state, found.terms)
 
         (total, (state, terms)), grads = jax.value_and_grad(objective, has_aux=True)(
             train_state.params

@@ -7,14 +7,14 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from problem import problem
+from problem import loss_of, problem
 
 from molrel.data.batches import MoleculeSizes, index_batch
 from molrel.data.types import Examples
+from molrel.methods.batch import gather_batch
 from molrel.methods.cgib import CGIBConfig
 from molrel.methods.cigin import CIGINConfig
 from molrel.methods.cmrl import CMRLConfig
-from molrel.methods.method import gather_batch
 
 CIGIN, CGIB, CMRL = CIGINConfig(8, 1), CGIBConfig(8, 1), CMRLConfig(8, 1)
 CONFIGS = CIGIN, CGIB, CMRL
@@ -60,7 +60,7 @@ def compiled(config):
     method = build(config)
 
     def loss(params, batch, key):
-        total, (_, terms) = method.loss(params, {}, batch, key, 0.5)
+        total, (_, terms) = loss_of(method, params, {}, batch, key, 0.5)
         return total, terms
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))

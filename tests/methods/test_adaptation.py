@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problem import CONFIG, make_problem, problem
+from problem import CONFIG, loss_of, make_problem, problem
 
 from molrel.data.batches import step_batches
 from molrel.errors import InputError
 from molrel.methods.adaptation import AdaptationConfig, Alignment
+from molrel.methods.batch import gather_batch
 from molrel.methods.distrans import LossWeights, distrans
-from molrel.methods.method import gather_batch
 from molrel.train.step import unstack
 
 ALIGNMENTS = get_args(Alignment)
@@ -84,7 +84,7 @@ def compiled(alignment: Alignment, kind: str = "binary", n_outputs: int = 1):
         method = config(alignment, weight=weight).build(
             None, kind=kind, n_outputs=n_outputs, symmetric=True
         )
-        return method.loss(params, {}, batch, jax.random.key(1), progress)
+        return loss_of(method, params, {}, batch, jax.random.key(1), progress)
 
     run = differentiated(loss)
     return lambda params, batch, progress, weight=0.5: run(params, batch, progress, weight)
@@ -95,7 +95,7 @@ def source_only():
     """(params, batch) -> ((total, terms), gradient)."""
     method = config(weight=0.0).build(None)
     return differentiated(
-        lambda params, batch: method.loss(params, {}, batch, jax.random.key(1), 1.0)
+        lambda params, batch: loss_of(method, params, {}, batch, jax.random.key(1), 1.0)
     )
 
 
@@ -158,7 +158,7 @@ def test_dann_is_the_pair_adversary_of_distrans_with_uniform_weighting():
     params, batch = params_of(), make_batch()
     state = jax.eval_shape(method.init, jax.random.key(0), batch).state
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
-    run = differentiated(lambda p, b: method.loss(p, state, b, jax.random.key(1), 0.6))
+    run = differentiated(lambda p, b: loss_of(method, p, state, b, jax.random.key(1), 0.6))
     (total, terms), grads = run(params, batch)
     (own_total, own_terms), own_grads = compiled("dann")(params, batch, 0.6)
     assert_near(own_terms["dann"], terms["adversarial_pair"])

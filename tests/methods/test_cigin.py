@@ -21,6 +21,7 @@ from interaction_setting import (
     random_params,
     setting,
 )
+from problem import loss_of
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: type(c).__name__)
 
@@ -43,7 +44,7 @@ def test_every_kind_of_task(config, kind, n_outputs, n_labels, symmetric):
     batch = make_batch(labels)
     method = build(config, kind, n_outputs, symmetric)
     params = random_params(method, batch)
-    run = jax.jit(lambda params: method.loss(params, {}, batch, jax.random.key(0), 0.5))
+    run = jax.jit(lambda params: loss_of(method, params, {}, batch, jax.random.key(0), 0.5))
     total, (_, terms) = run(params)
     assert all(np.isfinite(x) and x > 0 for x in (total, *terms.values()))
 
@@ -53,7 +54,7 @@ def test_padding_target_and_weightless_examples_have_no_influence(config):
     method = build(config, symmetric=False)
     batch, more = make_batch(), make_batch(extra=3)
     params = random_params(method, batch)
-    run = jax.jit(lambda batch: method.loss(params, {}, batch, jax.random.key(1), 0.5))
+    run = jax.jit(lambda batch: loss_of(method, params, {}, batch, jax.random.key(1), 0.5))
     expected = run(batch)
     outside = jnp.arange(N + 3) >= N
     hidden = jnp.where(outside[:, None], jnp.nan, more.labels)
@@ -75,7 +76,7 @@ def test_shares_of_devices_add_up(config):
     params = random_params(method, batch)
 
     def share(batch, axis_name):
-        total, (_, terms) = method.loss(params, {}, batch, jax.random.key(1), 0.5, axis_name)
+        total, (_, terms) = loss_of(method, params, {}, batch, jax.random.key(1), 0.5, axis_name)
         return {"total": total, **terms}
 
     shares = jax.jit(jax.vmap(lambda b: share(b, "devices"), axis_name="devices"))(stacked)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problem import CONFIG, make_problem
+from problem import CONFIG, loss_of, make_problem
 
 from molrel.data.batches import step_batches
 from molrel.errors import InputError
+from molrel.methods.batch import gather_batch
 from molrel.methods.distrans import LossWeights
-from molrel.methods.method import gather_batch
 from molrel.train.step import unstack
 
 ADVERSARIAL = LossWeights(1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
@@ -43,7 +43,9 @@ def adaptation_loss(setting, config):
     method = make_problem(config)[0]
 
     def value(params, progress):
-        total, (_, terms) = method.loss(params, variables.state, batch, jax.random.key(1), progress)
+        total, (_, terms) = loss_of(
+            method, params, variables.state, batch, jax.random.key(1), progress
+        )
         return total - terms["supervised"]
 
     return jax.jit(jax.value_and_grad(value))

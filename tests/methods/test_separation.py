@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problem import CONFIG, make_problem
+from problem import CONFIG, loss_of, make_problem
 
 from molrel.data.batches import step_batches
+from molrel.methods.batch import gather_batch
 from molrel.methods.distrans import LossWeights, distrans
-from molrel.methods.method import gather_batch
 from molrel.methods.separation import SeparationConfig, SeparationWeights, composition
 from molrel.train.step import unstack
 
@@ -58,7 +58,7 @@ def compiled():
 
     def loss(params, batch, progress, weights):
         setting = replace(SETTING, weights=SeparationWeights(**weights))
-        return setting.build(None).loss(params, {}, batch, jax.random.key(1), progress)
+        return loss_of(setting.build(None), params, {}, batch, jax.random.key(1), progress)
 
     run = differentiated(loss)
 
@@ -133,7 +133,7 @@ def test_similarity_is_the_pair_adversary_of_distrans():
     # DisTrans judges fragments as well, though nothing is made of it here.
     shapes = jax.eval_shape(method.init, jax.random.key(0), make_batch()).params
     ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
-    run = differentiated(lambda p, b: method.loss(p, {}, b, jax.random.key(1), 0.6))
+    run = differentiated(lambda p, b: loss_of(method, p, {}, b, jax.random.key(1), 0.6))
     shared = {**ones, **{k: v for k, v in initial().items() if k in ones}}
     (total, _), grads = run(shared, make_batch())
     (own, _), own_grads = compiled()(initial(), make_batch(), 0.6, similarity=0.25)
@@ -146,7 +146,7 @@ def test_without_weights_it_is_source_only():
     method = off.build(None)
     assert SETTING.adapts and SETTING.build(None).target
     assert not off.adapts and not method.target
-    run = differentiated(lambda p, b: method.loss(p, {}, b, jax.random.key(1), 1.0))
+    run = differentiated(lambda p, b: loss_of(method, p, {}, b, jax.random.key(1), 1.0))
     (total, terms), grads = run(initial(), make_batch())
     assert set(terms) == {"supervised"} and total == terms["supervised"]
     (same, _), others = compiled()(initial(), make_batch(), 1.0, similarity=0.0)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problem import problem
+from problem import loss_of, problem
 
 from molrel.data.batches import MoleculeSizes, index_batch
 from molrel.data.types import Examples
 from molrel.errors import InputError
-from molrel.methods.method import gather_batch
+from molrel.methods.batch import gather_batch
 from molrel.methods.ssi_ddi import SSIDDIConfig
 from molrel.nn.graph import gather
 from molrel.nn.ssi_ddi import AttentionReadout, SSIDDINetwork, Substructures
@@ -174,7 +174,7 @@ def test_every_kind_of_task():
 def test_a_few_steps_lower_the_loss_and_padding_examples_do_not_count():
     method, batch, optimiser = build(), make_batch(), optax.adam(2e-2)
     params = jax.jit(method.init)(KEY, batch).params
-    run = jax.jit(jax.value_and_grad(lambda p, b: method.loss(p, {}, b, KEY, 0.5)[0]))
+    run = jax.jit(jax.value_and_grad(lambda p, b: loss_of(method, p, {}, b, KEY, 0.5)[0]))
     before, gradient = run(params, batch)
     padded = run(params, make_batch(extra=3))
     jax.tree.map(

@@ -1,12 +1,14 @@
 """TopExpert: what its gate may see, what one expert is, and that all of it learns."""
 
 from dataclasses import fields, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problem import loss_of
 from sklearn.metrics import roc_auc_score
 
 from molrel.chem.features import FeatureConfig, featurise
@@ -15,7 +17,7 @@ from molrel.data.table import build_table
 from molrel.data.types import Bag, Examples
 from molrel.errors import NotDefined
 from molrel.losses import experts
-from molrel.methods.method import gather_batch
+from molrel.methods.batch import gather_batch
 from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.topexpert import ExpertWeights, TopExpertConfig, fixed_gate, mix
 from molrel.nn.graph import gather
@@ -70,9 +72,8 @@ def built(config, n_outputs=2, kind="multilabel"):
     return config.build(None, kind=kind, n_outputs=n_outputs, symmetric=True)
 
 
-def loss_of(method, variables, batch, progress=0.5):
-    key = jax.random.key(7)
-    return jax.jit(method.loss)(*variables, batch, key, jnp.float32(progress))
+def compiled_loss(method, variables, batch):
+    return jax.jit(partial(loss_of, method))(*variables, batch, jax.random.key(7), 0.5)
 
 
 def test_one_expert_is_the_single_head(table):
@@ -85,7 +86,7 @@ def test_one_expert_is_the_single_head(table):
     params = {**expert.params, "body": {**expert.params["body"], "atoms": head.params["atoms"]}}
     params |= {"kernel": head.params["head"]["kernel"], "bias": head.params["head"]["bias"]}
     expert = expert._replace(params=params)
-    ours, theirs = loss_of(one, expert, batch), loss_of(single, head, batch)
+    ours, theirs = compiled_loss(one, expert, batch), compiled_loss(single, head, batch)
     assert float(ours[0]) == pytest.approx(float(theirs[0]), rel=1e-5)
     logits = [
         m.predict(*v, m.encode(*v, batch.molecules), batch.sides)
@@ -125,7 +126,7 @@ def test_no_other_scaffold_reaches_the_alignment(table):
     assert variables.params["scaffolds"].shape == (4, 8)
 
     def loss(params):
-        return method.loss(params, variables.state, batch, jax.random.key(1), 0.0)[0]
+        return loss_of(method, params, variables.state, batch, jax.random.key(1), 0.0)[0]
 
     gradient = jax.jit(jax.grad(loss))(variables.params)["scaffolds"]
     assert np.abs(gradient[:3]).max() > 0 and not np.asarray(gradient[3]).any()
@@ -144,7 +145,7 @@ def test_padding_changes_neither_loss_nor_gradient_nor_state(table, monkeypatch)
 
     def run(batch):
         def loss(params):
-            return method.loss(params, variables.state, batch, jax.random.key(1), 0.0)
+            return loss_of(method, params, variables.state, batch, jax.random.key(1), 0.0)
 
         return jax.value_and_grad(loss, has_aux=True)(variables.params)
 
@@ -201,7 +202,7 @@ def test_temperature_falls_geometrically(table, monkeypatch):
     batch = gather_batch(table, index_batches(table, properties(), 12)[0])
     variables = method.init(jax.random.key(0), batch)
     for progress in (0.0, 0.5, 1.0):
-        method.loss(*variables, batch, jax.random.key(0), progress)
+        loss_of(method, *variables, batch, jax.random.key(0), progress)
     np.testing.assert_allclose(seen, [10, 1, 0.1], rtol=1e-5)
 
 

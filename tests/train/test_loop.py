@@ -46,10 +46,10 @@ def fit(folder, method=None, values=None, every=2, resume=False):
 def with_bad_term(method, name, value, at):
     """The method with a term that turns to ``value`` in the second seed's step ``at``."""
 
-    def loss(params, state, batch, key, progress, axis_name=None):
-        total, (new, terms) = method.loss(params, state, batch, key, progress, axis_name)
-        bad = jnp.where(progress >= at, value, 0.0)
-        return total + bad, (new, terms | {name: bad})
+    def loss(params, state, batch, context):
+        found = method.loss(params, state, batch, context)
+        bad = jnp.where(context.progress >= at, value, 0.0)
+        return found._replace(loss=found.loss + bad, terms=found.terms | {name: bad})
 
     return method._replace(loss=loss)
 
@@ -179,7 +179,7 @@ LARGE = ("step", "encode", "score")
 def test_scores_do_not_depend_on_chunks_order_or_company():
     method, table, sampler, sizes, budget = make_problem()
     from molrel.data.batches import step_batches
-    from molrel.methods.method import gather_batch
+    from molrel.methods.batch import gather_batch
     from molrel.train.step import unstack
 
     first = unstack(step_batches(sampler, sizes, budget, seeds=(0,), step=0)[0], 0)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problem import CONFIG, make_problem
+from problem import CONFIG, loss_of, make_problem
 
 from molrel.data.batches import Sampler, step_batches
-from molrel.methods.method import gather_batch
+from molrel.methods.batch import gather_batch
 from molrel.train.step import compile_step, init_state, make_step, stack, unstack
 
 GRID = ((0.0, 1e-3), (0.9, 1e-2))
@@ -82,7 +82,7 @@ def test_padding_of_the_batch_changes_neither_loss_nor_gradient():
             variables = jax.jit(method.init)(jax.random.key(0), gathered)
 
         def value(params, variables=variables, gathered=gathered):
-            return method.loss(params, variables.state, gathered, jax.random.key(1), 0.5)[0]
+            return loss_of(method, params, variables.state, gathered, jax.random.key(1), 0.5)[0]
 
         results.append(jax.jit(jax.value_and_grad(value))(variables.params))
     for a, b in zip(*map(jax.tree.leaves, results)):
