@@ -183,20 +183,6 @@ def test_a_run_is_not_continued_with_other_settings_of_jax(tmp_path):
     assert allowed(tmp_path, resume=True) is not None
 
 
-def test_a_changed_method_is_recorded_and_can_be_neither_resumed_nor_loaded(trained, tmp_path):
-    begin(tmp_path / "begun")
-    with pytest.raises(InputError, match="with_penalty"):
-        allowed(tmp_path / "begun", resume=True, transform="with_penalty")
-    begin(tmp_path / "changed", transform="with_penalty")
-    with pytest.raises(InputError, match="with_penalty"):
-        allowed(tmp_path / "changed", resume=True)
-    run = tmp_path / "run"
-    shutil.copytree(trained / "run", run)
-    edit(run, transform="with_penalty")
-    with pytest.raises(InputError, match="with_penalty"):
-        load_run(run)
-
-
 # ---- what a run is, is read from its record --------------------------------------------------
 
 
