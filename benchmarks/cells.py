@@ -38,26 +38,22 @@ from store import (
     write_json,
 )
 
+from molrel.baselines import floors_of_parts, side_fingerprints
 from molrel.config import with_options
 from molrel.config_json import to_json
 from molrel.data.catalog import describe
 from molrel.data.splits import random_split, role_ids
-from molrel.data.types import Examples
+from molrel.data.types import Examples, one_against_others
 from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
-from molrel.experiment import (
-    floors_of_parts,
-    make_fit,
-    selection_metrics,
-    side_fingerprints,
-    subset,
-)
+from molrel.evaluate.selection import selection_metrics
 from molrel.memory import peak_memory_mb, reset_peak_memory
 from molrel.methods.classical import TUNED, fit_classical
 from molrel.methods.distrans import DisTransConfig
 from molrel.methods.method import active
 from molrel.prepare import Prepared, label_scale, prepare
-from molrel.reporting import one_against_others, side_ids
+from molrel.problem import Fit, subset
+from molrel.reporting import side_ids
 from molrel.run_folder import environment
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
@@ -381,7 +377,8 @@ def train_on(
     """Trains the missing seeds and scores the parts; the cells keep the trials as ``name``."""
     assert job.entrant.method is not None
     config = experiment(stage.preset, stage.setting, job.entrant.method)
-    fit, score = make_fit(config, prepared)
+    grid = {name: [trial[name] for trial in TRIALS] for name in TRIALS[0]}
+    fit = Fit(config, prepared, grid)
     # The first seed's trials choose for all seeds, also for those that are added later.
     first, rest = min(job.paths), [seed for seed in job.missing if seed != min(job.paths)]
     trained: dict[int, Any] = {}
@@ -408,8 +405,7 @@ def train_on(
     }
     results = {}
     for seed, fitted in trained.items():
-        params, state = fitted.best
-        scores = {name: score(params, state, part) for name, part in parts.items()}
+        scores = {name: fit.scores(fitted.best, part) for name, part in parts.items()}
         results[seed] = (scores, {**about, "selection": fitted.selection})
     peak = peak_memory_mb()
     return {seed: (s, a | {"peak_memory_mb": peak}) for seed, (s, a) in results.items()}

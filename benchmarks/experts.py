@@ -30,10 +30,11 @@ from molrel.chem.scaffolds import murcko_scaffold  # noqa: E402
 from molrel.data.batches import MoleculeSizes, all_batches, round_up  # noqa: E402
 from molrel.data.types import Examples  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
-from molrel.experiment import Fitted, make_fit, make_method, selection_metrics  # noqa: E402
+from molrel.evaluate.selection import selection_metrics  # noqa: E402
 from molrel.methods.batch import gather_batch  # noqa: E402
 from molrel.methods.topexpert import Gated, TopExpertConfig, look  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
+from molrel.problem import Fit, Fitted, make_method  # noqa: E402
 from molrel.train.predict import to_scores  # noqa: E402
 
 RECIPES = ("GIN, TopExpert", "GIN, TopExpert annealed")
@@ -145,8 +146,7 @@ def main() -> int:
         config = experiment(preset, args.set, name)
         assert isinstance(config.method, TopExpertConfig)
         prepared = prepared or prepare(config, needs=config.method.needs)
-        fit, _ = make_fit(config, prepared, varied=False)
-        (fitted,), _ = fit([args.seed])
+        (fitted,), _ = Fit(config, prepared)([args.seed])
         method = make_method(config, prepared)
         for part in ("train", "test"):
             found = look_at(config.method, prepared, method, fitted, prepared.source[part])

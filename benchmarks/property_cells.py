@@ -26,9 +26,9 @@ from molrel.data.batches import concatenate
 from molrel.data.catalog import describe
 from molrel.data.scaffold_splits import split_fingerprint
 from molrel.errors import NotDefined
-from molrel.experiment import make_fit
 from molrel.methods.classical import Learner, fit_classical, fold
 from molrel.prepare import Prepared, prepare
+from molrel.problem import Fit
 from molrel.run_folder import environment  # noqa: E402
 from molrel.train.step import resolve_seeds_mode
 
@@ -174,7 +174,7 @@ def floor(prepared: Prepared, job: Job) -> dict[int, dict[str, Any]]:
 def train(preset: Preset, prepared: Prepared, job: Job) -> dict[int, dict[str, Any]]:
     """Every missing seed of a network, scored at its best epoch and at the last."""
     config = experiment(preset, job.set_name, job.method)
-    fit, score = make_fit(config, prepared, varied=False)
+    fit = Fit(config, prepared)
     # A batch that overflows its budget is halved for all seeds that train together; one by one,
     # which costs a CPU nothing, no seed depends on which others were missing.
     together = resolve_seeds_mode(config.train.seeds_mode) == "vmap"
@@ -187,8 +187,8 @@ def train(preset: Preset, prepared: Prepared, job: Job) -> dict[int, dict[str, A
     results = {}
     for seed, model in zip(job.missing, found, strict=True):
         scores = {}
-        for when, (params, state) in (("best", model.best), ("last", model.last)):
-            parts = {name: score(params, state, prepared.source[name]) for name in PARTS}
+        for when, variables in (("best", model.best), ("last", model.last)):
+            parts = {name: fit.scores(variables, prepared.source[name]) for name in PARTS}
             scores[when] = as_lists(parts)
         results[seed] = {
             **scores,

@@ -29,10 +29,10 @@ from molrel.config import Experiment  # noqa: E402
 from molrel.config_files import load_config_file  # noqa: E402
 from molrel.data.batches import IndexBatch, MoleculeSizes, step_batches  # noqa: E402
 from molrel.evaluate.markdown import markdown_table  # noqa: E402
-from molrel.experiment import make_method, make_sampler  # noqa: E402
 from molrel.methods.method import Method  # noqa: E402
 from molrel.prepare import Prepared, prepare  # noqa: E402
-from molrel.train.loop import make_optimiser, sample_budget  # noqa: E402
+from molrel.problem import make_problem  # noqa: E402
+from molrel.train.loop import sample_budget  # noqa: E402
 from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
 
 
@@ -40,15 +40,15 @@ def step_problem(
     config: Experiment, prepared: Prepared
 ) -> tuple[Method, optax.GradientTransformation, Callable[[Sequence[int], int], list[IndexBatch]]]:
     """Method, optimiser and batches(seeds, step) of an experiment on one device."""
-    method = make_method(config, prepared)
-    sampler = make_sampler(config, prepared, method)
+    problem = make_problem(config, prepared)
+    sampler = problem.sampler
     sizes = MoleculeSizes(prepared.table)
     budget = sample_budget(sampler, sizes, 1)
 
     def batches(seeds: Sequence[int], step: int) -> list[IndexBatch]:
         return step_batches(sampler, sizes, budget, seeds=seeds, step=step)
 
-    return method, make_optimiser(config.optimiser, config.train.steps), batches
+    return problem.method, problem.optimiser, batches
 
 
 class Runner:

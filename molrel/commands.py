@@ -111,6 +111,28 @@ class Predict:
     """Import a method that is not of this package, which runs code that the folder names."""
 
 
+@dataclass(frozen=True)
+class Ablate:
+    """Trains every combination of options with every seed, and writes one table."""
+
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]]
+    """FIELD=VALUE,VALUE; may be given several times."""
+    out: Path
+    """Folder of the runs and of table.md and table.csv; what is there already is not run again."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FIELD=VALUE, for the whole table."""
+    seeds: int | None = None
+    """How many; default: those of the config."""
+    metric: str | None = None
+    """Of the table; default: auroc, or rmse of a regression."""
+    stratum: str = "all"
+    """Only this stratum, such as new-new."""
+    replicates: int = 200
+    """Bootstrap replicates of the intervals."""
+    workers: Workers = None
+    """Processes that compute features; default: one a usable core."""
+
+
 DATA_COMMANDS = {
     "list": DataList,
     "info": DataInfo,
@@ -167,7 +189,7 @@ def train(arguments: list[str]) -> int:
         + ", ".join(presets.names()),
     )
     _set_workers(flags.workers)
-    from molrel.experiment import run
+    from molrel.runner import run
 
     run(
         flags.experiment,
@@ -176,6 +198,34 @@ def train(arguments: list[str]) -> int:
         overwrite=flags.overwrite,
         compare=flags.compare,
         config_file=path,
+    )
+    return 0
+
+
+def ablate(arguments: list[str]) -> int:
+    """``molrel ablate PRESET|CONFIG.py --grid FIELD=VALUE,VALUE --seeds N --out FOLDER``."""
+    path, rest = _config_path(arguments)
+    flags = tyro.cli(Ablate, args=rest, prog="molrel ablate PRESET|CONFIG.py")
+    if path is None:
+        raise InputError("molrel ablate needs a preset or a config file, before its flags")
+    _set_workers(flags.workers)
+    from molrel.config import parse_grid, with_options
+    from molrel.config_files import load_config_file
+    from molrel.sweeps import write_sweep
+
+    config = load_config_file(path)
+    for text in flags.set:
+        name, values = parse_grid(config, text)
+        config = with_options(config, {name: values[0]})
+    if flags.seeds is not None:
+        config = replace(config, seeds=tuple(range(flags.seeds)))
+    write_sweep(
+        config,
+        dict(parse_grid(config, text) for text in flags.grid),
+        flags.out,
+        metric=flags.metric,
+        stratum=flags.stratum,
+        replicates=flags.replicates,
     )
     return 0
 
@@ -297,4 +347,10 @@ def data(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "data": data}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "ablate": ablate,
+    "data": data,
+}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ import tyro
 
 from molrel.chem.features import FeatureConfig
 from molrel.errors import InputError
-from molrel.fields import at, check_fields
+from molrel.fields import at, check_fields, is_static
 from molrel.methods.method import MethodConfig
 from molrel.train.settings import OptimiserConfig, TrainConfig
 
@@ -169,6 +171,37 @@ def with_options(experiment: Experiment[M], options: Mapping[str, Any]) -> Exper
     for name, value in options.items():
         experiment = _with_option(experiment, name.split("."), value, name)
     return experiment
+
+
+def may_vary(experiment: Experiment[Any], name: str) -> bool:
+    """Whether a dotted field may differ between runs of one compiled program: a number of the
+    method or the optimiser that enters it as an array."""
+    with_options(experiment, {name: None})  # raises, with the nearest field
+    return name.partition(".")[0] in ("method", "optimiser") and not is_static(experiment, name)
+
+
+def parse_grid(experiment: Experiment[Any], text: str) -> tuple[str, tuple[Any, ...]]:
+    """(field, values) of ``field.name=a,b,c``, with values of the type that the field has.
+
+    Raises:
+      InputError: no such field, no value, or a value of another type.
+    """
+    name, _, listed = text.partition("=")
+    with_options(experiment, {name: None})
+    usual: Any = functools.reduce(getattr, name.split("."), experiment)
+    values = []
+    for word in filter(None, listed.split(",")):
+        try:
+            value = json.loads(word.lower() if word in ("True", "False") else word)
+        except json.JSONDecodeError:
+            value = word
+        number = isinstance(usual, float) and type(value) in (int, float)
+        if not number and type(value) is not type(usual):
+            raise InputError(f"{name!r} is {usual!r}, and cannot be {word!r}")
+        values.append(float(value) if number else value)
+    if not values:
+        raise InputError(f"{text!r} gives no value", remedy="Write field.name=value,value")
+    return name, tuple(values)
 
 
 def _with_option(section: Any, path: list[str], value: Any, name: str) -> Any:

@@ -8,22 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 
+from molrel.baselines import floors
 from molrel.chem.cache import featurise_each
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
-from molrel.data.formats import Table, read_table
-from molrel.data.read import parse_cells
+from molrel.data.formats import read_table
 from molrel.data.splits import relation_ids
-from molrel.data.types import Bag, Examples, join
+from molrel.data.types import Examples, join
 from molrel.data.write import encode_table, format_of
 from molrel.errors import InputError, RunError
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
-from molrel.experiment import floors
 from molrel.files import check_output, write_output
 from molrel.prepare import divide, name_strata, without_molecules
 from molrel.reporting import part_frame, setting_of, thresholds
@@ -68,11 +66,11 @@ def predict_csv(
     check_output(output)
     format_of(output.name)
     run = load_run(folder, trust_code=trust_code)
-    columns = _columns(run, smiles_columns)
+    columns = run.columns_of(smiles_columns)
     table = read_table(source, columns)
     for note in table.notes:
         print(f"note: {note}", file=sys.stderr)
-    for name in (*_score_names(run), "error"):
+    for name in (*run.score_names, "error"):
         if name in table.frame:
             raise InputError(
                 "the file already has a column of this name, which is to be added",
@@ -81,90 +79,12 @@ def predict_csv(
                 column=name,
                 remedy="Rename it",
             )
-    result = _score_frame(run, table, columns, source)
+    result = run.score_rows(table, columns, source)
     write_output(output, encode_table(result, output.name))
     failed = int(np.sum(np.asarray(result["error"]) != ""))
     if failed == len(result):
         raise RunError(f"{output}: no row has a score; the first: {result['error'].iloc[0]}")
     return {"scored": len(result) - failed, "failed": failed}
-
-
-def _score_names(run: Run) -> list[str]:
-    """The columns that scores are put into."""
-    if len(run.task.outputs) == 1:
-        return ["score", "spread"]
-    return [f"{kind} {name}" for name in run.task.outputs for kind in ("score", "spread")]
-
-
-def _columns(run: Run, chosen: Sequence[str] | None) -> list[str]:
-    """SMILES columns to read: those chosen, or those of the run's record."""
-    columns = list(run.columns if chosen is None else chosen)
-    if len(columns) != run.sides or len(set(columns)) != len(columns):
-        raise InputError(
-            f"the run takes {run.sides} molecules a row, the SMILES columns are {columns}",
-            path=run.folder,
-            remedy=f"Give {run.sides} different names to --smiles-columns",
-        )
-    return columns
-
-
-def _score_frame(run: Run, table: Table, columns: list[str], source: Path) -> pd.DataFrame:
-    """The rows of the table with the columns of the scores, and error."""
-    frame = table.frame
-    cells = frame[columns].to_numpy(object)
-    parsed = parse_cells(cells, run.config.features.max_atoms)
-    errors = [
-        "; ".join(f"{c}: {parsed.reasons[x]}" for c, x, i in zip(columns, row, ids) if i < 0)
-        for row, ids in zip(cells, parsed.ids)
-    ]
-    # A malformed row is not scored, whatever stands in its cells.
-    errors = [table.errors.get(row, error) for row, error in zip(frame.index, errors)]
-    good = (parsed.ids >= 0).all(axis=1) & ~frame.index.isin(list(table.errors))
-    wanted = [parsed.molecules[i] for i in np.unique(parsed.ids[good])]
-    features, failures = featurise_each(wanted, run.features)
-    for row in np.flatnonzero(good) if failures else ():
-        failed = [(c, parsed.molecules[i]) for c, i in zip(columns, parsed.ids[row])]
-        reasons = [f"{c}: {failures[m]}" for c, m in failed if m in failures]
-        errors[row], good[row] = "; ".join(reasons), not reasons
-    if not good.any():
-        raise InputError(
-            f"none of the {len(frame)} rows can be scored; the first: {errors[0]}",
-            path=source,
-            row=int(frame.index.to_numpy(np.int64)[0]),
-            remedy="Check --smiles-columns",
-        )
-    # Rows with a bad molecule may have mentioned molecules that are not needed.
-    present, ids = np.unique(parsed.ids[good], return_inverse=True)
-    n = int(good.sum())
-    examples = Examples(
-        sides=tuple(Bag.singles(column) for column in ids.reshape(n, -1).T),
-        labels=np.full((n, len(run.task.targets)), np.nan, np.float32),
-        domain=np.ones(n, np.int32),
-        weight=np.ones(n, np.float32),
-    )
-    scores = run.score([features[parsed.molecules[i]] for i in present], examples)
-    # [n, T, 2], in the order of the names.
-    found = np.stack([scores.mean(0), scores.std(0)], axis=-1).reshape(n, -1)
-    columns_added = np.full((len(frame), found.shape[1]), np.nan)
-    columns_added[good] = found
-    for row in np.flatnonzero(good)[~np.isfinite(found).all(axis=1)]:
-        # Written as no score at all: a number that is none would be read as one.
-        columns_added[row] = np.nan
-        errors[row] = _why_not_finite(run)
-    added = dict(zip(_score_names(run), columns_added.T, strict=True))
-    return frame.assign(**added, error=errors)
-
-
-def _why_not_finite(run: Run) -> str:
-    """Why a row has no score although its molecules can be read."""
-    broken = [
-        seed
-        for i, seed in enumerate(run.config.seeds)
-        if not all(np.isfinite(x[i]).all() for x in jax.tree.leaves(run.best["params"]))
-    ]
-    if broken:
-        return f"the run's parameters of seed {', '.join(map(str, broken))} are not finite"
-    return "the run's score of it is not finite"
 
 
 # ---- evaluate --------------------------------------------------------------------------------
@@ -205,7 +125,7 @@ def evaluate_run(
     if data is not None:
         settings = replace(
             run.config.data,
-            smiles_columns=tuple(_columns(run, smiles_columns)) if is_file(data) else (),
+            smiles_columns=tuple(run.columns_of(smiles_columns)) if is_file(data) else (),
         )
         if label_column:
             settings = replace(settings, label_column=label_column, label_columns=())

@@ -14,7 +14,7 @@ from molrel.chem.cache import featurise_each
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, count_flags
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig, Experiment
-from molrel.data.duplicates import contradictions
+from molrel.data.duplicates import contradictions, settle_duplicates
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.overlap import divide_shared_pairs, overlap
 from molrel.data.splits import strata
@@ -27,6 +27,7 @@ from molrel.sources import (
     lacks_negatives,
     load_dataset,
     split_source,
+    with_negatives,
     with_negatives_by_part,
 )
 
@@ -106,21 +107,40 @@ def name_strata(
     return np.char.add(strata(examples, np.isin(names, names[seen])), " scaffold")
 
 
-def load_domains(data: DataConfig, *, max_atoms: int) -> tuple[Dataset, Dataset | None]:
-    """Source and target over one molecule list; the target's are None without a target."""
-    source = load_dataset(data.source, data, max_atoms=max_atoms, seen=None)
+def load_domains(
+    data: DataConfig,
+    *,
+    max_atoms: int,
+    source: Dataset | None = None,
+    target: Dataset | None = None,
+) -> tuple[Dataset, Dataset | None]:
+    """Source and target over one molecule list; the target's are None without a target.
+
+    ``source`` and ``target`` are data in memory, in place of the config's.
+    """
+    if source is None:
+        source = load_dataset(data.source, data, max_atoms=max_atoms, seen=None)
+    else:
+        source = settle_duplicates(source, data.duplicates)
     if lacks_negatives(source):
         source = with_negatives_by_part(source, data)
-    if data.target is None:
+    if target is not None:
+        target = settle_duplicates(target, data.duplicates)
+        if lacks_negatives(target):
+            target = with_negatives(
+                target, source.molecules, strategy=data.negatives, seed=data.split_seed
+            )
+    elif data.target is None:
         return source, None
-    target = load_dataset(
-        data.target,
-        data,
-        max_atoms=max_atoms,
-        unlabelled=True,
-        seen=source.molecules,
-        like=source.task,
-    )
+    else:
+        target = load_dataset(
+            data.target,
+            data,
+            max_atoms=max_atoms,
+            unlabelled=True,
+            seen=source.molecules,
+            like=source.task,
+        )
     if not len(target.examples):
         raise InputError("the target has no molecules", path=data.target)
     if target.task.kind != source.task.kind or len(target.examples.sides) != len(
@@ -180,13 +200,15 @@ class Divided:
         return seen
 
 
-def divide(data: DataConfig, *, max_atoms: int) -> Divided:
+def divide(data: DataConfig, *, max_atoms: int, **memory: Dataset | None) -> Divided:
     """Loads both domains and splits the source, always in the same way for a config.
+
+    ``memory`` are the data sets of ``load_domains`` that are there already.
 
     Raises:
       InputError: see ``load_domains``; too few labelled source examples, or of one class.
     """
-    source, target = load_domains(data, max_atoms=max_atoms)
+    source, target = load_domains(data, max_atoms=max_atoms, **memory)
     found = [
         contradictions(d).assign(path=d.name)
         for d in (source, target)
@@ -274,7 +296,12 @@ def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> No
 
 
 def prepare(
-    config: Experiment, *, needs: Collection[Need] = ("pictures",), cache: Path | None = None
+    config: Experiment,
+    *,
+    needs: Collection[Need] = ("pictures",),
+    cache: Path | None = None,
+    source: Dataset | None = None,
+    target: Dataset | None = None,
 ) -> Prepared:
     """Loads, splits, featurises; no target label is used for anything but ``target``.
 
@@ -282,8 +309,9 @@ def prepare(
       config: the experiment.
       needs: parts of the table that only some methods read (``config.method.needs``).
       cache: folder of the feature cache; None takes the default.
+      source, target: data in memory, in place of the config's.
     """
-    divided = divide(config.data, max_atoms=config.features.max_atoms)
+    divided = divide(config.data, max_atoms=config.features.max_atoms, source=source, target=target)
     # Of the division, which does not know what can be featurised.
     digest = divided.digest()
     settings = config.features.drawn_for(needs)

@@ -14,7 +14,7 @@ from molrel.chem.features import MoleculeFeatures
 from molrel.config import DataConfig, Experiment
 from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.splits import bag_ids
-from molrel.data.types import Examples, Task
+from molrel.data.types import Examples, Task, one_against_others
 from molrel.errors import InputError
 from molrel.evaluate.bootstrap import paired_difference
 from molrel.evaluate.markdown import number
@@ -208,12 +208,6 @@ def part_frame(
     return frame.assign(label=labels.reshape(-1), **{f"score_{i}": s for i, s in enumerate(scores)})
 
 
-def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """float32 [C, N]: 1 where the label is the class, 0 for others, NaN where unknown."""
-    found = labels[None] == np.arange(n_classes)[:, None]
-    return np.where(np.isnan(labels), np.nan, found).astype(np.float32)
-
-
 def side_ids(examples: Examples, smiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What stands on each side: (numbers int64 [N, S], SMILES [N, S]).
 
@@ -301,3 +295,24 @@ def print_headline(rows: list[dict[str, Any]], cost: dict[str, float], folder: P
         f"{cost['total_seconds']:.0f} s ({cost['compile_seconds']:.0f} s compiling), peak memory "
         f"{cost['peak_memory_mb']:.0f} MB; report: {folder / 'report.md'}"
     )
+
+
+def print_summary(config: Experiment, prepared: Prepared) -> None:
+    """What will be trained, in a few lines."""
+    sizes = ", ".join(f"{name} {len(e):,}" for name, e in prepared.source.items())
+    print(f"{config.name}: {len(prepared.molecules):,} molecules; source {sizes}")
+    if prepared.target is not None:
+        unique, counts = np.unique(prepared.strata(prepared.target), return_counts=True)
+        strata = ", ".join(f"{u} {c:,}" for u, c in zip(unique, counts))
+        print(f"target {len(prepared.target):,} ({strata}); labels hidden from training")
+    if prepared.knowledge is not None:
+        d = prepared.knowledge.discrepancy
+        print(
+            f"substructure discrepancy {d.value:.3f} (null mean {d.null_mean:.3f}, max "
+            f"{d.null_max:.3f}), adjusted {d.adjusted:.3f}; "
+            f"{len(prepared.knowledge.groups)} functional groups aligned"
+        )
+    flags = ", ".join(f"{k} {v}" for k, v in prepared.flags.items() if v)
+    print(f"rejected rows {len(prepared.rejected)}; special molecules: {flags or 'none'}")
+    for note in prepared.notes:
+        print(f"note: {note}")

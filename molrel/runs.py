@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import jax
 import numpy as np
+import pandas as pd
 
+from molrel.chem.cache import featurise_each
 from molrel.chem.features import FeatureConfig, MoleculeFeatures
 from molrel.config import Experiment, check
 from molrel.config_json import Types, from_json
-from molrel.data.types import Examples, Kind, Task
+from molrel.data.formats import Table
+from molrel.data.read import frame_table, parse_cells
+from molrel.data.table import MoleculeTable
+from molrel.data.types import Bag, Examples, Kind, Task
 from molrel.errors import InputError
 from molrel.memory import enable_compilation_cache
+from molrel.methods.method import Method
 from molrel.prepare import molecule_table
 from molrel.run_folder import RECORD, read_best, read_record
 from molrel.sources import is_file
-from molrel.train.predict import make_predictor, to_scores
-from molrel.train.step import unstack
+from molrel.train.predict import make_embedder, make_predictor, to_scores
 
 
 @dataclass(frozen=True)
@@ -52,26 +58,155 @@ class Run:
         """What must be computed of molecules to be scored."""
         return self.config.features.drawn_for(self.config.method.needs)
 
+    @property
+    def score_names(self) -> list[str]:
+        """The columns that scores are put into."""
+        if len(self.task.outputs) == 1:
+            return ["score", "spread"]
+        return [f"{kind} {name}" for name in self.task.outputs for kind in ("score", "spread")]
+
+    def predict(self, rows: pd.DataFrame | Iterable[Sequence[str] | str]) -> pd.DataFrame:
+        """Scores of rows of molecules.
+
+        Args:
+          rows: SMILES, a tuple a row (or a single SMILES, of a run on single molecules); or a
+            DataFrame with the columns of the run.
+
+        Returns:
+          The rows with ``score`` (mean over seeds), ``spread`` (their standard deviation) and
+          ``error``, "" where there is none; of several targets, or classes, ``score NAME`` and
+          ``spread NAME`` for each.
+
+        Raises:
+          InputError: no row can be scored, or the columns are not those of the run.
+        """
+        columns = list(self.columns)
+        if not isinstance(rows, pd.DataFrame):
+            cells = [(row,) if isinstance(row, str) else tuple(row) for row in rows]
+            if any(len(row) != self.sides for row in cells) or not cells:
+                raise InputError(f"there must be rows, and each must have {self.sides} molecules")
+            rows = pd.DataFrame(cells, columns=columns)
+        scored = self.score_rows(frame_table(rows, columns, "frame"), columns, "frame")
+        added = scored[[*self.score_names, "error"]].set_index(rows.index)
+        return rows.assign(**{name: added[name] for name in added})
+
+    def embed(self, molecules: Sequence[str]) -> np.ndarray:
+        """Embeddings of molecules, float32 [S, M, D] of S seeds; NaN where a molecule cannot be
+        read.
+
+        Raises:
+          InputError: none can be read.
+        """
+        parsed = parse_cells(np.array(molecules, object)[:, None], self.features.max_atoms)
+        features, failures = featurise_each(parsed.molecules, self.features)
+        present = [m for m in parsed.molecules if m not in failures]
+        if not present:
+            reason = next(iter([*parsed.reasons.values(), *failures.values()]))
+            raise InputError(f"none of the molecules can be read; the first: {reason}")
+        place = {smiles: i for i, smiles in enumerate(present)}
+        table = self._table([features[m] for m in present])
+        embed = make_embedder(self._method(), table)
+        z = embed(self.best["params"], self.best["state"], np.arange(len(present)))
+        rows = [place.get(parsed.molecules[i], -1) if i >= 0 else -1 for i in parsed.ids[:, 0]]
+        out = z[:, rows]
+        out[:, np.array(rows) < 0] = np.nan
+        return out
+
+    def _method(self) -> Method:
+        return self.config.method.build(
+            None,
+            kind=self.task.kind,
+            n_outputs=self.task.n_outputs,
+            symmetric=self.task.symmetric,
+        )
+
+    def _table(self, features: Sequence[MoleculeFeatures]) -> MoleculeTable:
+        return molecule_table(features, self.features, None, self.config.method.needs)
+
     def score(self, features: Sequence[MoleculeFeatures], examples: Examples) -> np.ndarray:
         """Scores float64 of every seed for examples over molecules, as of ``features``.
 
         Probabilities for classes, predictions in the task's units for regression: [S, N], or
         [S, N, T] of several targets or classes.
         """
-        method = self.config.method.build(
-            None,
-            kind=self.task.kind,
-            n_outputs=self.task.n_outputs,
-            symmetric=self.task.symmetric,
+        table, task = self._table(features), self.task
+        predict = make_predictor(self._method(), table, symmetric=task.symmetric)
+        logits = predict(self.best["params"], self.best["state"], examples)
+        return np.stack(
+            [to_scores(x, task.kind, self.label_mean, self.label_scale) for x in logits]
         )
-        table = molecule_table(features, self.features, None, self.config.method.needs)
-        predict = make_predictor(method, table, symmetric=self.task.symmetric)
-        scores = []
-        for i in range(len(self.config.seeds)):
-            params, state = unstack(self.best["params"], i), unstack(self.best["state"], i)
-            logits = predict(params, state, examples)
-            scores.append(to_scores(logits, self.task.kind, self.label_mean, self.label_scale))
-        return np.stack(scores)
+
+    def columns_of(self, chosen: Sequence[str] | None) -> list[str]:
+        """SMILES columns to read: those chosen, or those of the run's record.
+
+        Raises:
+          InputError: they are not as many as the run's, or not different.
+        """
+        columns = list(self.columns if chosen is None else chosen)
+        if len(columns) != self.sides or len(set(columns)) != len(columns):
+            raise InputError(
+                f"the run takes {self.sides} molecules a row, the SMILES columns are {columns}",
+                path=self.folder,
+                remedy=f"Give {self.sides} different names to --smiles-columns",
+            )
+        return columns
+
+    def score_rows(self, table: Table, columns: list[str], source: Path | str) -> pd.DataFrame:
+        """The rows of the table with the columns of the scores, and error."""
+        frame = table.frame
+        cells = frame[columns].to_numpy(object)
+        parsed = parse_cells(cells, self.config.features.max_atoms)
+        errors = [
+            "; ".join(f"{c}: {parsed.reasons[x]}" for c, x, i in zip(columns, row, ids) if i < 0)
+            for row, ids in zip(cells, parsed.ids)
+        ]
+        # A malformed row is not scored, whatever stands in its cells.
+        errors = [table.errors.get(row, error) for row, error in zip(frame.index, errors)]
+        good = (parsed.ids >= 0).all(axis=1) & ~frame.index.isin(list(table.errors))
+        wanted = [parsed.molecules[i] for i in np.unique(parsed.ids[good])]
+        features, failures = featurise_each(wanted, self.features)
+        for row in np.flatnonzero(good) if failures else ():
+            failed = [(c, parsed.molecules[i]) for c, i in zip(columns, parsed.ids[row])]
+            reasons = [f"{c}: {failures[m]}" for c, m in failed if m in failures]
+            errors[row], good[row] = "; ".join(reasons), not reasons
+        if not good.any():
+            raise InputError(
+                f"none of the {len(frame)} rows can be scored; the first: {errors[0]}",
+                path=source,
+                row=int(frame.index.to_numpy(np.int64)[0]),
+                remedy="Check --smiles-columns",
+            )
+        # Rows with a bad molecule may have mentioned molecules that are not needed.
+        present, ids = np.unique(parsed.ids[good], return_inverse=True)
+        n = int(good.sum())
+        examples = Examples(
+            sides=tuple(Bag.singles(column) for column in ids.reshape(n, -1).T),
+            labels=np.full((n, len(self.task.targets)), np.nan, np.float32),
+            domain=np.ones(n, np.int32),
+            weight=np.ones(n, np.float32),
+        )
+        scores = self.score([features[parsed.molecules[i]] for i in present], examples)
+        # [n, T, 2], in the order of the names.
+        found = np.stack([scores.mean(0), scores.std(0)], axis=-1).reshape(n, -1)
+        columns_added = np.full((len(frame), found.shape[1]), np.nan)
+        columns_added[good] = found
+        for row in np.flatnonzero(good)[~np.isfinite(found).all(axis=1)]:
+            # Written as no score at all: a number that is none would be read as one.
+            columns_added[row] = np.nan
+            errors[row] = self._why_not_finite()
+        added = dict(zip(self.score_names, columns_added.T, strict=True))
+        return frame.assign(**added, error=errors)
+
+    def _why_not_finite(self) -> str:
+        """Why a row has no score although its molecules can be read."""
+        broken = [
+            seed
+            for i, seed in enumerate(self.config.seeds)
+            if not all(np.isfinite(x[i]).all() for x in jax.tree.leaves(self.best["params"]))
+        ]
+        if broken:
+            return f"the run's parameters of seed {', '.join(map(str, broken))} are not finite"
+        return "the run's score of it is not finite"
 
 
 def load_run(folder: Path, *, trust_code: bool = False) -> Run:

@@ -50,6 +50,12 @@ def load_dataset(
     Raises:
       InputError: unknown address, unreadable file, or molecules without examples.
     """
+    if address.startswith(MEMORY):
+        raise InputError(
+            "was data in memory, which a run folder does not hold",
+            path=address,
+            remedy="Train from a file, or give the data once more",
+        )
     if is_file(address):
         dataset = read_file(address, data, max_atoms=max_atoms, unlabelled=unlabelled, like=like)
     else:
@@ -98,11 +104,28 @@ def is_file(address: str) -> bool:
     A name of the catalogue is one, whatever lies in the present folder; ``./zhangddi`` is a
     file. What has a suffix or begins like a path is a file, whether it is there or not.
     """
-    if catalog.is_named(address):
+    if catalog.is_named(address) or address.startswith(MEMORY):
         return False
     path = Path(address)
     like_a_path = path.suffix or path.is_absolute() or address.startswith((".", "~"))
     return bool(like_a_path) or path.is_file() or address == "-"
+
+
+MEMORY = "memory:"
+
+
+def in_memory(data: DataConfig, source: Dataset, target: Dataset | None) -> DataConfig:
+    """The data section of a run whose data are no files: what they are is told by themselves."""
+    kind = "binary" if source.task.kind == "multilabel" else source.task.kind
+    names = [f"side_{letter}" for letter, _ in zip("abcdefgh", source.examples.sides)]
+    return replace(
+        data,
+        source=MEMORY + source.name,
+        target=None if target is None else MEMORY + target.name,
+        smiles_columns=source.columns or tuple(names),
+        kind=kind,
+        symmetric=source.task.symmetric,
+    )
 
 
 def with_full_paths(data: DataConfig) -> DataConfig:

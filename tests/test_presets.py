@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from problem import every_method
 
-from molrel import experiment, presets
+from molrel import presets, runner
 from molrel.cli import main
 from molrel.config import check
 from molrel.data import catalog
@@ -126,7 +126,7 @@ def configured(monkeypatch):
 
     def configure(*flags):
         calls = []
-        monkeypatch.setattr(experiment, "run", lambda *args, **kwargs: calls.append((args, kwargs)))
+        monkeypatch.setattr(runner, "run", lambda *args, **kwargs: calls.append((args, kwargs)))
         assert main(["train", *flags]) == 0
         ((config, folder), options), *_ = calls
         return config, folder, options

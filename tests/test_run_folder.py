@@ -1,6 +1,5 @@
 """What a run folder is, who may write to it, and what is believed of one that is read."""
 
-import dataclasses
 import json
 import os
 import random
@@ -403,38 +402,6 @@ def test_the_commit_is_that_of_the_package_s_own_checkout_or_none(tmp_path, monk
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))  # without git
     assert _commit() is None
-
-
-def test_a_method_that_could_not_be_read_again_is_not_trained():
-    from molrel.config import check
-    from molrel.methods.siamese import SiameseConfig
-
-    class Mine(SiameseConfig):
-        pass
-
-    with pytest.raises(InputError, match="Mine could be trained, but not read again"):
-        check(replace(CONFIG, method=Mine()))  # pyright: ignore[reportArgumentType]
-
-
-def test_a_sweep_that_would_train_without_the_target_is_refused(tmp_path):
-    from molrel.config import DataConfig
-    from molrel.experiment import make_fit
-    from molrel.methods.distrans import LossWeights
-    from molrel.prepare import prepare
-
-    write_domains(tmp_path)
-    data = DataConfig(
-        source=str(tmp_path / "source.csv"),
-        target=str(tmp_path / "target.csv"),
-        smiles_columns=("a", "b"),
-        label_column="y",
-        min_carriers=1,
-    )
-    off = LossWeights(**{f.name: 0.0 for f in dataclasses.fields(LossWeights)})
-    config = replace(CONFIG, data=data, method=replace(CONFIG.method, weights=off))
-    fit, _ = make_fit(config, prepare(config))
-    with pytest.raises(InputError, match="reads the target"):
-        fit([0, 0], [{"method.weights.guidance": 0.0}, {"method.weights.guidance": 0.5}])
 
 
 # ---- outputs of predict ----------------------------------------------------------------------

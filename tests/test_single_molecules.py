@@ -14,12 +14,13 @@ from molrel.config_files import load_config_file
 from molrel.data import catalog
 from molrel.data.splits import TEST
 from molrel.errors import InputError
-from molrel.experiment import run, selection_metrics
+from molrel.evaluate.selection import selection_metrics
 from molrel.inference import evaluate_run, predict_csv
 from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.siamese import SiameseConfig
 from molrel.methods.topexpert import TopExpertConfig
 from molrel.prepare import divide, prepare
+from molrel.runner import run
 from molrel.train.settings import OptimiserConfig, TrainConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -106,7 +106,7 @@ import jax
 {before}
 from molrel.config import DataConfig, Experiment
 from molrel.errors import InputError
-from molrel.experiment import run
+from molrel.runner import run
 from molrel.methods.siamese import SiameseConfig
 print(jax.config.jax_compilation_cache_dir)
 try:

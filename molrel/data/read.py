@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from molrel.chem.smiles import MoleculeError, canonical_smiles
 from molrel.data.formats import Table, read_table
 from molrel.data.labels import Labels, Qualifiers, read_labels
-from molrel.data.types import Bag, Dataset, Examples, Rejection, Task
+from molrel.data.types import Bag, Dataset, Examples, Kind, Rejection, Task
 from molrel.data.unpack import shown
 from molrel.errors import InputError
 from molrel.files import write_whole
@@ -53,13 +54,106 @@ def read_csv(
       InputError: the file cannot be read, a column is missing or twice, most labels of a
         column are none, or no row is usable.
     """
+    wanted = [*smiles_columns, *([] if unlabelled else label_columns)]
+    wanted += [split_column] if split_column is not None else []
+    return read_rows(
+        read_table(path, wanted, label_columns),
+        path,
+        smiles_columns=smiles_columns,
+        label_columns=label_columns,
+        task=task,
+        max_atoms=max_atoms,
+        positive=positive,
+        qualifiers=qualifiers,
+        like=like,
+        split_column=split_column,
+    )
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    *,
+    smiles: str | Sequence[str],
+    labels: str | Sequence[str] = (),
+    kind: Kind = "binary",
+    symmetric: bool = True,
+    name: str = "frame",
+    max_atoms: int = 100,
+    positive: str | None = None,
+) -> Dataset:
+    """A data set from a DataFrame.
+
+    Args:
+      frame: one row an example; of its index nothing is read.
+      smiles: columns of the molecules, one a side; a single name for single molecules.
+      labels: columns of the labels; none for data to be adapted to or predicted.
+      kind: of the labels: binary, multiclass, multilabel or regression.
+      symmetric: whether the order of two molecules means nothing.
+      name: of the data set, in messages and reports.
+      max_atoms: molecules with more heavy atoms are set aside.
+      positive: of binary labels in words, the one that is 1.
+
+    Returns:
+      The data set; rows that cannot be used are in ``rejected``, numbered from 1.
+
+    Raises:
+      InputError: a column is missing, most labels are none, or no row is usable.
+    """
+    columns = [smiles] if isinstance(smiles, str) else list(smiles)
+    targets = [labels] if isinstance(labels, str) else list(labels)
+    return read_rows(
+        frame_table(frame, [*columns, *targets], name),
+        name,
+        smiles_columns=columns,
+        label_columns=targets,
+        task=Task(kind, targets=tuple(map(str, targets)) or ("label",), symmetric=symmetric),
+        max_atoms=max_atoms,
+        positive=positive,
+    )
+
+
+def frame_table(frame: pd.DataFrame, columns: Sequence[str], name: str) -> Table:
+    """Columns of a DataFrame as the rows of a file, numbered from 1.
+
+    Raises:
+      InputError: a column is missing, or there twice.
+    """
+    for column in columns:
+        if list(frame.columns).count(column) != 1:
+            raise InputError(
+                "no such column, or more than one",
+                path=name,
+                column=str(column),
+                remedy=f"Columns: {[str(c) for c in frame.columns][:20]}",
+            )
+    chosen = pd.DataFrame(frame[list(columns)])
+    text = chosen.astype(object).where(chosen.notna(), "").map(_as_text)
+    return Table(text.set_index(pd.RangeIndex(1, len(text) + 1)), {})
+
+
+def _as_text(cell: Any) -> str:
+    """A cell as a file would hold it: True as 1, and every digit of a number."""
+    return str(int(cell)) if isinstance(cell, (bool, np.bool_)) else str(cell).strip()
+
+
+def read_rows(
+    table: Table,
+    path: str | Path,
+    *,
+    smiles_columns: Sequence[str],
+    label_columns: Sequence[str],
+    task: Task,
+    max_atoms: int,
+    positive: str | None = None,
+    qualifiers: Qualifiers = "set_aside",
+    like: Task | None = None,
+    split_column: str | None = None,
+) -> Dataset:
+    """The rows of a table as a data set; see ``read_csv``."""
     if label_columns:
         fitting = len(task.units) == len(label_columns)
         units = task.units if fitting else ("",) * len(label_columns)
         task = replace(task, targets=tuple(label_columns), units=units)
-    wanted = [*smiles_columns, *([] if unlabelled else label_columns)]
-    wanted += [split_column] if split_column is not None else []
-    table = read_table(path, wanted, label_columns)
     frame, notes = table.frame, list(table.notes)
     labels = Labels(np.full((len(frame), len(task.targets)), np.nan), {}, task, ())
     if label_columns:
@@ -238,6 +332,7 @@ def assemble(
     return Dataset(
         name=name,
         task=task,
+        columns=tuple(columns),
         molecules=tuple(parsed.molecules[m] for m in present),
         examples=Examples(
             sides=tuple(Bag.singles(ids[:, s]) for s in range(cells.shape[1])),

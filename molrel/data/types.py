@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -183,6 +183,7 @@ class Dataset:
       marks: name -> bool [N], kinds of examples that are also scored apart.
       parts: object [N], what a user's own column says of the part of each example; None
         where no such column is read.
+      columns: names of the SMILES columns it was read from, one a side.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Dataset:
     published: np.ndarray | None = None
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     parts: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
 
     def take(self, index: np.ndarray) -> Dataset:
         """The data set restricted to the examples in index; molecules stay as they are."""
@@ -227,3 +229,14 @@ def join(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
         replace(source, molecules=molecules, examples=as_domain(source.examples, 0)),
         replace(target, molecules=molecules, examples=as_domain(moved, 1)),
     )
+
+
+def one_against_others(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """float32 [C, N]: 1 where the label is the class, 0 for others, NaN where unknown."""
+    found = labels[None] == np.arange(n_classes)[:, None]
+    return np.where(np.isnan(labels), np.nan, found).astype(np.float32)
+
+
+def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores [m, T] from those of each target; as they are where there is one target."""
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)

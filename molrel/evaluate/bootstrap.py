@@ -128,15 +128,16 @@ def paired_difference(
     replicates: int = 200,
     seed: int = 0,
     thresholds: tuple[Thresholds, Thresholds] = (0.5, 0.5),
+    pair_seeds: bool = False,
 ) -> Interval:
     """metric(a) - metric(b) on the same examples and the same resampled molecules.
-
-    Seeds of the two methods are resampled apart: equal numbers do not make them a pair.
 
     Args:
       metric, labels, clusters, replicates, seed: see ``intervals``.
       scores_a, scores_b: [S, N] and [S', N], or [S, N, T] and [S', N, T].
       thresholds: of a and of b.
+      pair_seeds: seed s of a and seed s of b are drawn together. Right where they share initial
+        parameters and batches, as the points of a sweep do; equal numbers alone make no pair.
 
     Returns:
       The difference with its interval; a replicate counts only if both are defined.
@@ -148,10 +149,13 @@ def paired_difference(
     data = _Data(labels, clusters, is_class=metric not in REGRESSION)
     a = _Method([metric], data, scores_a, thresholds[0])
     b = _Method([metric], data, scores_b, thresholds[1])
+    if pair_seeds and len(a.seeds) != len(b.seeds):
+        raise ValueError(f"{len(a.seeds)} and {len(b.seeds)} seeds make no pairs")
     values = np.full(replicates, NAN)
     for r, (weights, rng) in enumerate(data.replicates(replicates, seed)):
-        first = a.replicate(weights, a.draw_seeds(rng))[0]
-        values[r] = first - b.replicate(weights, b.draw_seeds(rng))[0]
+        times = a.draw_seeds(rng)
+        other = times if pair_seeds else b.draw_seeds(rng)
+        values[r] = a.replicate(weights, times)[0] - b.replicate(weights, other)[0]
     return _interval(a.values()[0] - b.values()[0], values)
 
 

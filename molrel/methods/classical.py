@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.svm import SVR
 
+from molrel.data.types import by_target
 from molrel.errors import InputError, RunError
 
 MAX_COLUMNS = 1024
@@ -231,11 +232,6 @@ def learning_unit(labels: np.ndarray) -> tuple[float, float]:
     mean, scale = float(values.mean()), float(values.std())
     ordinary = 1e-3 < scale < 1e6 and abs(mean) < 1e4 * scale
     return (0.0, 1.0) if ordinary or not scale > 0 else (mean, scale)
-
-
-def by_target(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Scores [m, T] from those of each target; as they are where there is one target."""
-    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 def _learner(

@@ -37,7 +37,7 @@ from molrel.train.checkpoint import Checkpoints, RunState
 from molrel.train.settings import OptimiserConfig, TrainConfig
 from molrel.train.step import Program, TrainState, compile_step, stack, unstack
 
-Validate = Callable[[Any, Any], dict[str, float]]
+Validate = Callable[[Any, Any], list[dict[str, float]]]
 
 
 def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
@@ -99,8 +99,8 @@ def train(
       method: what is trained.
       table: all molecules of the run, on the device.
       sampler: draws the examples of a step.
-      validate: (params, state) of one seed -> metrics on the source validation set;
-        ``selection`` is the one to maximise.
+      validate: (params, state) of all seeds, stacked -> metrics of each seed on the source
+        validation set; ``selection`` is the one to maximise.
       seeds: one run each.
       config, optimiser_config: of the loop.
       folder: of the run; ``metrics.jsonl`` and ``checkpoints/`` are written there. None
@@ -180,7 +180,7 @@ def train(
             stacked = program.leave(state)
             plain = jax.device_get((stacked.params, stacked.state))
             _check_parameters(plain, step, seeds)
-            validations = [validate(*unstack(plain, i)) for i in range(len(seeds))]
+            validations = validate(stacked.params, stacked.state)
             run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
             if files is not None:
                 log, checkpoints = files

@@ -16,39 +16,72 @@ from molrel.data.table import MoleculeTable
 from molrel.data.types import Examples
 from molrel.methods.method import Method
 from molrel.nn.graph import gather
+from molrel.train.settings import SeedsMode
+from molrel.train.step import resolve_seeds_mode, unstack
 
 MOLECULES = 256
 EXAMPLES = 2048
 
 
+Predict = Callable[[Any, Any, Examples], np.ndarray]
+
+
 def make_predictor(
-    method: Method, table: MoleculeTable, *, symmetric: bool
-) -> Callable[[Any, Any, Examples], np.ndarray]:
-    """Builds ``predict(params, state, examples) -> logits float32 [N, T]``.
+    method: Method, table: MoleculeTable, *, symmetric: bool, mode: SeedsMode = "auto"
+) -> Predict:
+    """Builds ``predict(params, state, examples) -> logits float32 [S, N, T]`` of S seeds.
 
-    Molecules are encoded in fixed chunks and examples scored in fixed chunks, so there
-    are two compiled programs however many calls are made. For a symmetric task the two
-    molecules of a pair are put in id order first, so f(a, b) and f(b, a) agree to the bit.
+    Every leaf of params and state has a leading seed axis. Molecules are encoded in fixed chunks
+    and examples scored in fixed chunks, so there are two compiled programs however many calls
+    are made. For a symmetric task the two molecules of a pair are put in id order first, so
+    f(a, b) and f(b, a) agree to the bit.
+
+    Args:
+      method: what predicts.
+      table: all molecules.
+      symmetric: whether the order of a pair means nothing.
+      mode: how the seeds are run; see ``compile_step``.
     """
-    sizes = MoleculeSizes(table)
-    chunks = _chunks(table.padding_id)
-    budget = _chunk_budget(sizes, chunks)
+    if resolve_seeds_mode(mode) == "vmap":
+        return _make_predictor(method, table, symmetric=symmetric, mapped=True)
+    single = _make_predictor(method, table, symmetric=symmetric, mapped=False)
 
-    @jax.jit
-    def encode(params, state, table, ids):
-        return method.encode(params, state, gather(table, ids, budget))
+    def loop(params: Any, state: Any, examples: Examples) -> np.ndarray:
+        params, state = jax.device_put((params, state))
+        n_seeds = len(jax.tree.leaves(params)[0])
+        return np.stack(
+            [single(unstack(params, i), unstack(state, i), examples) for i in range(n_seeds)]
+        )
 
-    @jax.jit
-    def score(params, state, encoded, sides):
-        return method.predict(params, state, encoded, sides)
+    return loop
+
+
+def make_embedder(
+    method: Method, table: MoleculeTable, *, mode: SeedsMode = "auto"
+) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+    """Builds ``embed(params, state, ids) -> float32 [S, len(ids), D]``, of ids in any order."""
+    encode = _Encoder(method, table, mapped=False)
+
+    def embed(params: Any, state: Any, ids: np.ndarray) -> np.ndarray:
+        found = []
+        for i in range(len(jax.tree.leaves(params)[0])):
+            encoded, place = encode(unstack(params, i), unstack(state, i), np.unique(ids))
+            found.append(np.asarray(method.embed(encoded))[place[ids]])
+        return np.stack(found)
+
+    return embed
+
+
+def _make_predictor(
+    method: Method, table: MoleculeTable, *, symmetric: bool, mapped: bool
+) -> Predict:
+    """``make_predictor`` of one seed, logits [N, T]; mapped over all seeds, [S, N, T]."""
+    encode, score = _Encoder(method, table, mapped=mapped), jax.jit(method.predict)
+    if mapped:
+        score = jax.jit(jax.vmap(method.predict, in_axes=(0, 0, 0, None)))
 
     def predict(params: Any, state: Any, examples: Examples) -> np.ndarray:
-        needed = examples.molecules()
-        groups = _pack(needed, sizes, budget, len(chunks[0]))
-        encoded = encode_groups(params, state, groups)
-        place = np.full(table.padding_id + 1, -1, np.int32)
-        for i, group in enumerate(groups):
-            place[group] = i * len(chunks[0]) + np.arange(len(group), dtype=np.int32)
+        encoded, place = encode(params, state, examples.molecules())
         sides = [side.dense() for side in examples.sides]
         if symmetric and [s.shape[1] for s in sides] == [1, 1]:
             sides = [np.minimum(*sides), np.maximum(*sides)]
@@ -58,25 +91,45 @@ def make_predictor(
         rows = max(16, EXAMPLES // max(s.shape[1] for s in sides))
         for start in range(0, len(examples), rows):
             part = [s[start : start + rows] for s in sides]
-            padding = rows - len(part[0])
-            part = tuple(np.pad(s, ((0, padding), (0, 0)), constant_values=-1) for s in part)
-            logits = np.asarray(score(params, state, encoded, part))
-            out.append(logits[: rows - padding])
-        return np.concatenate(out)
-
-    def encode_groups(params: Any, state: Any, groups: list[np.ndarray]) -> Any:
-        """Per-molecule arrays, group after group; blank up to the size of all molecules, so
-        that one program scores whatever is needed."""
-        width = len(chunks[0])
-        padded = [
-            np.pad(ids, (0, width - len(ids)), constant_values=table.padding_id) for ids in groups
-        ]
-        parts = [encode(params, state, table, ids) for ids in padded]
-        blank = jax.tree.map(jnp.zeros_like, parts[0])
-        filled = parts + [blank] * (len(chunks) - len(parts))
-        return jax.tree.map(lambda *xs: jnp.concatenate(xs), *filled)
+            kept = len(part[0])
+            part = tuple(np.pad(s, ((0, rows - kept), (0, 0)), constant_values=-1) for s in part)
+            out.append(np.asarray(score(params, state, encoded, part))[..., :kept, :])
+        return np.concatenate(out, axis=-2)
 
     return predict
+
+
+class _Encoder:
+    """Encodes molecules in chunks of one static size, each molecule once."""
+
+    def __init__(self, method: Method, table: MoleculeTable, *, mapped: bool):
+        self.table, self.sizes, self.axis = table, MoleculeSizes(table), int(mapped)
+        self.chunks = _chunks(table.padding_id)
+        self.budget = budget = _chunk_budget(self.sizes, self.chunks)
+
+        def encode(params, state, table, ids):
+            return method.encode(params, state, gather(table, ids, budget))
+
+        self.encode = jax.jit(jax.vmap(encode, in_axes=(0, 0, None, None)) if mapped else encode)
+
+    def __call__(self, params: Any, state: Any, needed: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Per-molecule arrays, and the row of each molecule in them, int32 by id.
+
+        Group after group; blank up to the size of all molecules, so that one program scores
+        whatever is needed.
+        """
+        width = len(self.chunks[0])
+        groups = _pack(needed, self.sizes, self.budget, width)
+        padding = self.table.padding_id
+        place = np.full(padding + 1, -1, np.int32)
+        parts = []
+        for i, group in enumerate(groups):
+            place[group] = i * width + np.arange(len(group), dtype=np.int32)
+            ids = np.pad(group, (0, width - len(group)), constant_values=padding)
+            parts.append(self.encode(params, state, self.table, ids))
+        blank = jax.tree.map(jnp.zeros_like, parts[0])
+        filled = parts + [blank] * (len(self.chunks) - len(parts))
+        return jax.tree.map(lambda *xs: jnp.concatenate(xs, self.axis), *filled), place
 
 
 def to_scores(

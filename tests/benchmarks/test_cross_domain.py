@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import store
 
-from molrel import experiment
+from molrel import baselines, problem
 from molrel.data.types import Examples, Task
 from molrel.errors import InputError, RunError
 from molrel.train.settings import TrainConfig
@@ -57,7 +57,7 @@ def test_target_labels_change_no_trained_parameter(name, stage, tmp_path, monkey
     other = replace(stage, prepared=replace(stage.prepared, target=flipped))
     assert (flipped.labels != target.labels).any()
     trained = []
-    monkeypatch.setattr(experiment, "train", remember(experiment.train, trained))
+    monkeypatch.setattr(problem, "train", remember(problem.train, trained))
     found = [cells.train_seeds(s, job(name, tmp_path))[0] for s in (stage, other)]
     n_trials = len(cross_settings.TRIALS)
     assert len(trained) == 2 * n_trials
@@ -88,12 +88,10 @@ def test_a_trial_that_diverges_is_not_chosen(stage, tmp_path, monkeypatch):
         if options[0]["optimiser.learning_rate"] in diverging:
             raise RunError("a loss is not finite")
         cost = {"n_parameters": 1, "seconds_per_step": 0.0}
-        return [experiment.Fitted(({}, {}), ({}, {}), 0.7)] * len(seeds), cost
+        return [problem.Fitted(({}, {}), ({}, {}), 0.7)] * len(seeds), cost
 
-    def score(params, state, examples):
-        return np.zeros(len(examples))
-
-    monkeypatch.setattr(cells, "make_fit", lambda config, prepared: (fit, score))
+    fit.scores = lambda variables, examples: np.zeros(len(examples))
+    monkeypatch.setattr(cells, "Fit", lambda config, prepared, grid: fit)
     rates = [t["optimiser.learning_rate"] for t in cross_settings.TRIALS]
     diverging = rates[:1]
     found = cells.train_seeds(stage, job("siamese GIN", tmp_path, seeds=(0, 1)))
@@ -153,7 +151,7 @@ def test_floors_of_every_kind_of_task(stage):
 def test_floors_of_classes_are_those_of_each_class_against_the_others():
     known = Examples.pairs(np.array([[0, 1], [0, 2], [1, 2], [3, 4]]), np.array([0.0, 2.0, 2, 1]))
     asked = Examples.pairs(np.array([[2, 0], [3, 1]]), np.zeros(2))
-    found = experiment.floors(known, asked, Task("multiclass", n_classes=3))
+    found = baselines.floors(known, asked, Task("multiclass", n_classes=3))
     np.testing.assert_allclose(found["floor: prevalence"], [[0.25, 0.25, 0.5]] * 2)
     np.testing.assert_allclose(
         found["floor: source-label copier"], [[0, 0, 1], [0.25, 0.25, 0.5]], atol=1e-7
@@ -163,11 +161,11 @@ def test_floors_of_classes_are_those_of_each_class_against_the_others():
 def test_floors_know_the_roles_of_molecules_where_the_sides_have_roles():
     known = Examples.pairs(np.array([[0, 1], [2, 0]]), np.array([0.0, 4.0]))
     asked = Examples.pairs(np.array([[0, 1], [1, 0], [0, 3], [3, 0]]), np.zeros(4))
-    ordered = experiment.floors(known, asked, Task("regression", symmetric=False))
+    ordered = baselines.floors(known, asked, Task("regression", symmetric=False))
     np.testing.assert_allclose(ordered["floor: source-label copier"], [0, 2, 2, 2])
     # (sum of labels in that role + 2) / (number + 1), averaged over the sides
     np.testing.assert_allclose(ordered["floor: molecule means"], [1, 2.5, 1.5, 2.5])
-    either = experiment.floors(known, asked, Task("regression"))
+    either = baselines.floors(known, asked, Task("regression"))
     np.testing.assert_allclose(either["floor: source-label copier"], [0, 0, 2, 2])
 
 

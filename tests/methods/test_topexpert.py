@@ -220,7 +220,7 @@ def test_learns_properties_and_pairs(table, gate, sides):
     train_config = TrainConfig(steps=150, source_examples=len(examples), evaluate_every=150)
 
     def validate(params, state):
-        return {"selection": 0.0}
+        return [{"selection": 0.0}]
 
     final, _ = train(
         method,
