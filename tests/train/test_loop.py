@@ -128,6 +128,7 @@ def test_a_failed_batch_is_named_in_the_run_folder(tmp_path):
     assert not [path for path in tmp_path.iterdir() if "tmp" in path.name]
 
 
+@pytest.mark.slow
 def test_a_log_with_damaged_lines_is_resumed(tmp_path):
     fit(tmp_path)
     path = tmp_path / "metrics.jsonl"
