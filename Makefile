@@ -19,7 +19,7 @@ demo: $(VENV)/run.stamp
 	$(BIN)/molrel train distrans_mixtures --out $(DEMO) --compare $(BASELINE)
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q -n 2 -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -15,6 +16,9 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1",
 )
+
+# Traces are many and live long: looking through them all for what can be freed costs a tenth.
+gc.set_threshold(200_000, 50, 1000)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -40,11 +44,11 @@ settings.load_profile("molrel")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips tests that need public data where no folder has any; they count as skipped.
 
-    The long tests come first, so that no process is left alone with them at the end.
+    The long files come first, so that no process is left alone with them at the end.
     """
     from molrel.data.catalog import data_folders
 
-    items.sort(key=lambda item: "train" not in item.path.parts)
+    items.sort(key=lambda item: not {"train", "benchmarks", "methods"} & {*item.path.parts})
     if any(folder.is_dir() for folder in data_folders()):
         return
     missing = pytest.mark.skip(reason="the public data sets are not here (see MOLREL_DATA)")

@@ -70,6 +70,7 @@ def test_every_term_of_the_method_is_logged_for_every_seed(trained):
     assert set(rows[0]["terms"]) >= {"total", "supervised", "adversarial_fragment", "prototype"}
 
 
+@pytest.mark.slow
 def test_a_source_alone_is_trained_on(tmp_path, capsys):
     write_domains(tmp_path)
     flags = [f for f in train_flags(tmp_path) if f not in ("--target", f"{tmp_path}/target.csv")]
@@ -183,6 +184,7 @@ def test_resuming_with_another_config_is_refused_and_named(trained, capsys):
     fails(capsys, 2, *flags, words=["another config", "method.width", trained / "run"])
 
 
+@pytest.mark.slow
 def test_resuming_with_changed_data_is_refused(tmp_path, capsys):
     train_tiny(tmp_path)
     with (tmp_path / "source.csv").open("a") as file:

@@ -130,6 +130,7 @@ def test_cliffs_follow_their_examples():
     assert sum(m["cliff"].sum() for m in divided.marks.values()) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.staged
 def test_several_targets_from_config_to_report_and_file(tmp_path):
     staged_or_skip("clintox")

@@ -46,7 +46,7 @@ def job(name, tmp_path, seeds=(0,)):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name == "DisTrans" else pytest.mark.slow)
+        pytest.param(name, marks=pytest.mark.slow)
         for name, entrant in NETWORKS.items()
         if entrant.method is not None and entrant.family not in ("control", "ceiling")
     ],

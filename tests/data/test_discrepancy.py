@@ -211,6 +211,7 @@ def test_rows_of_the_report():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.staged
 def test_drug_sets_hold_nearly_the_same_chemistry(staged):
     """Functional groups of ZhangDDI against DDInter's other drugs: 0.0081 (null mean 0.0044)

@@ -47,6 +47,7 @@ def test_the_division_is_always_the_same(dataset):
     assert scaffold_clusters(dataset, "b").molecules == scaffold_clusters(dataset, "b").molecules
 
 
+@pytest.mark.slow
 @pytest.mark.staged
 def test_zhangddi_clusters():
     a, b = load("zhangddi_clusters/a"), load("zhangddi_clusters/b")
@@ -54,6 +55,7 @@ def test_zhangddi_clusters():
     assert (len(a.examples), len(b.examples)) == (350 * 349 // 2, 196 * 195 // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.staged
 def test_ddibench():
     train, test = load("ddibench/train"), load("ddibench/test")

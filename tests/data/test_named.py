@@ -57,9 +57,9 @@ def test_a_drug_that_is_not_listed_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     "name, max_atoms, molecules, pairs, positives, rejected",
     [
-        ("zhangddi", 1000, 548, 149_878, 48_584, 0),
+        pytest.param("zhangddi", 1000, 548, 149_878, 48_584, 0, marks=pytest.mark.slow),
         ("zhangddi", 100, 546, 148_785, 48_215, 2),
-        ("ddinter2", 1000, 1519, 122_900, 122_900, 298),
+        pytest.param("ddinter2", 1000, 1519, 122_900, 122_900, 298, marks=pytest.mark.slow),
         ("ddinter2", 100, 1488, 120_162, 120_162, 328),
         ("chchminer", 1000, 949, 21_082, 21_082, 0),
         ("chchminer", 100, 941, 20_972, 20_972, 8),

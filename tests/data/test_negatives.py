@@ -161,7 +161,7 @@ def test_a_stratum_without_free_pairs_gets_none():
 
 
 @pytest.mark.staged
-@pytest.mark.parametrize("name", ["ddinter2", "chchminer"])
+@pytest.mark.parametrize("name", [pytest.param("ddinter2", marks=pytest.mark.slow), "chchminer"])
 def test_drug_sets_are_matched(staged, name):
     dataset: Dataset = staged(name)
     positives = np.stack([s.ids for s in dataset.examples.sides], axis=1)

@@ -22,7 +22,9 @@ SIZES = {
 
 
 @pytest.mark.staged
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (SIZES[n][0] > 4000)) for n in SIZES]
+)
 def test_moleculenet_keeps_every_row_that_parses(staged, name):
     found = staged(name, max_atoms=500)
     n_rows, n_molecules, n_rejected, n_targets = SIZES[name]

@@ -119,8 +119,8 @@ def test_cliffs_know_their_rows_and_what_was_set_aside():
         ("ddinter2_atc/L", 921, 31_198, 1.0),
         ("ccgnet", 4381, 7712, 0.8828),
         ("combisolv/exp", 1385, 8780, -5.4935),
-        ("uvvis/dsscdb", 1951, 2246, 498.026),
-        ("herbiv", 4222, 14_083, 0.462),
+        pytest.param("uvvis/dsscdb", 1951, 2246, 498.026, marks=pytest.mark.slow),
+        pytest.param("herbiv", 4222, 14_083, 0.462, marks=pytest.mark.slow),
     ],
 )
 def test_counts_of_the_public_sets(staged, address, molecules, examples, mean):

@@ -64,7 +64,7 @@ def made():
 
 
 # One of each kind always; the others by `make test-slow`.
-ALWAYS = ("Morgan + MLP", "siamese GCN", "SSI-DDI", "CIGIN", "CDAN", "DisTrans")
+ALWAYS = ("Morgan + MLP", "siamese GCN", "DisTrans")
 CHOSEN = [
     pytest.param(
         name,

@@ -86,7 +86,15 @@ def test_shares_of_devices_add_up(config):
     assert_near(jax.tree.map(lambda x: x.sum(0), shares), expected)
 
 
-@every_config
+# CMRL has the most parts; the others by `make test-slow`.
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(c, marks=[pytest.mark.slow] * (type(c).__name__ != "CMRLConfig"))
+        for c in CONFIGS
+    ],
+    ids=lambda c: type(c).__name__,
+)
 def test_a_few_steps_lower_the_loss_and_move_every_parameter(config):
     batch, params = setting(config)
     run, optimiser = compiled(config), optax.adam(1e-2)

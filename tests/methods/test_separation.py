@@ -153,6 +153,7 @@ def test_without_weights_it_is_source_only():
     assert_near((total, grads), (same, others))
 
 
+@pytest.mark.slow
 def test_a_few_steps_reduce_reconstruction_and_difference():
     run, batch, params = compiled(), make_batch(), initial()
     weights = {"reconstruction": 1.0, "difference": 1.0}

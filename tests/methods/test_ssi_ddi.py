@@ -171,6 +171,7 @@ def test_every_kind_of_task():
         assert np.isfinite(total) and total > 0 and set(terms) == {"supervised"}
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_padding_examples_do_not_count():
     method, batch, optimiser = build(), make_batch(), optax.adam(2e-2)
     params = jax.jit(method.init)(KEY, batch).params

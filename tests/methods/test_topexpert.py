@@ -206,7 +206,7 @@ def test_temperature_falls_geometrically(table, monkeypatch):
     np.testing.assert_allclose(seen, [10, 1, 0.1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("gate", ["learned", "equal"])
+@pytest.mark.parametrize("gate", ["learned", pytest.param("equal", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sides", [1, 2])
 def test_learns_properties_and_pairs(table, gate, sides):
     config = replace(SMALL, gate=gate, final_temperature=0.1, fan="inputs")
@@ -263,6 +263,7 @@ def test_more_than_two_classes_are_not_defined():
         built(SMALL, 5, "multiclass")
 
 
+@pytest.mark.slow
 def test_seeds_together_are_seeds_alone(table):
     method = built(replace(SMALL, dropout=0.3))
     sampler = Sampler(properties(), None, n_source=6, n_target=0, whole_epochs=True)

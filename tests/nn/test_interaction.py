@@ -339,6 +339,7 @@ def widened(tree):
     )
 
 
+@pytest.mark.slow
 def test_float64_stays_float64():
     network, params = build(BottleneckNetwork)
     with jax.enable_x64(True):

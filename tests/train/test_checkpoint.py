@@ -194,6 +194,7 @@ def test_a_full_disk_while_saving_is_one_line(tmp_path, limit):
     assert "cannot write the checkpoint of step 2" in lines[0] and "--resume" in lines[0]
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_the_middle_of_the_loop_is_one_line(tmp_path):
     flags = train_flags(write_domains(tmp_path))
     process = subprocess.Popen(

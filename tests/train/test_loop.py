@@ -54,7 +54,7 @@ def with_bad_term(method, name, value, at):
     return method._replace(loss=loss)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow)])
 def test_a_loss_that_is_not_finite_stops_with_step_term_and_molecules(tmp_path, value):
     method = with_bad_term(make_problem()[0], "curvature", value, at=3 / 6)
     with pytest.raises(RunError) as caught:
@@ -128,6 +128,7 @@ def test_a_failed_batch_is_named_in_the_run_folder(tmp_path):
     assert not [path for path in tmp_path.iterdir() if "tmp" in path.name]
 
 
+@pytest.mark.slow
 def test_a_log_with_damaged_lines_is_resumed(tmp_path):
     fit(tmp_path)
     path = tmp_path / "metrics.jsonl"

@@ -107,8 +107,8 @@ def test_target_labels_cannot_change_a_parameter():
 @pytest.mark.parametrize(
     ("weighting", "branches"),
     [
-        ("signed", "graph"),
-        ("up", "picture"),
+        pytest.param("signed", "graph", marks=pytest.mark.slow),
+        pytest.param("up", "picture", marks=pytest.mark.slow),
         ("up", "both"),
     ],
 )
@@ -122,6 +122,7 @@ def test_every_variant_takes_a_finite_step(weighting, branches):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_options_share_a_program_and_equal_runs_of_their_own():
     config = replace(CONFIG, branches="graph")
 
