@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-NAMES = ("train", "evaluate", "predict", "ablate", "data")
+NAMES = ("train", "evaluate", "predict", "embed", "ablate", "data")
 USAGE = f"""usage: molrel {{{",".join(NAMES)}}} ...
 
   train PRESET|CONFIG.py --out runs/NAME   train an experiment and report on it
   evaluate runs/NAME                       print or recompute a run's table
   predict runs/NAME --input FILE --output FILE
+  embed runs/NAME --input FILE --output FILE.npz
   ablate PRESET|CONFIG.py --grid FIELD=VALUE,VALUE --seeds N --out FOLDER
   data list|info|overlap|discrepancy|fetch
 

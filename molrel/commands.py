@@ -112,6 +112,24 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Embed:
+    """Writes one vector a molecule and seed."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    input: Path
+    """CSV file, or another table, of molecules."""
+    output: Path
+    """npz file with the arrays smiles, z [seeds, molecules, width] and seeds."""
+    smiles_columns: tuple[str, ...] | None = None
+    """Columns that hold molecules; default: smiles, or those of the run's config."""
+    workers: Workers = None
+    """Processes that compute features; default: one a usable core."""
+    trust_code: bool = False
+    """Import a method that is not of this package, which runs code that the folder names."""
+
+
+@dataclass(frozen=True)
 class Ablate:
     """Trains every combination of options with every seed, and writes one table."""
 
@@ -199,6 +217,19 @@ def train(arguments: list[str]) -> int:
         compare=flags.compare,
         config_file=path,
     )
+    return 0
+
+
+def embed(arguments: list[str]) -> int:
+    """``molrel embed RUN --input FILE --output FILE.npz``."""
+    flags = tyro.cli(Embed, args=arguments, prog="molrel embed")
+    _set_workers(flags.workers)
+    from molrel.inference import embed_file
+
+    counts = embed_file(
+        flags.run, flags.input, flags.output, flags.smiles_columns, trust_code=flags.trust_code
+    )
+    print(f"{counts['embedded']} molecules embedded, {counts['failed']} unreadable: {flags.output}")
     return 0
 
 
@@ -351,6 +382,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "embed": embed,
     "ablate": ablate,
     "data": data,
 }

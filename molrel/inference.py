@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -85,6 +86,57 @@ def predict_csv(
     if failed == len(result):
         raise RunError(f"{output}: no row has a score; the first: {result['error'].iloc[0]}")
     return {"scored": len(result) - failed, "failed": failed}
+
+
+# ---- embed -----------------------------------------------------------------------------------
+
+
+def embed_file(
+    folder: Path,
+    source: Path,
+    output: Path,
+    smiles_columns: Sequence[str] | None = None,
+    *,
+    trust_code: bool = False,
+) -> dict[str, int]:
+    """Writes embeddings of the molecules of a file as an npz.
+
+    Its arrays: ``smiles`` str [M], the different texts of the columns in order of appearance;
+    ``z`` float32 [S, M, D], NaN where a text cannot be read; ``seeds`` int64 [S].
+
+    Args:
+      folder: of a finished run.
+      source: the file.
+      output: the npz, written whole or not at all.
+      smiles_columns: of the molecules; by default ``smiles`` where there is such a column, else
+        those of the run's config.
+      trust_code: see ``runs.load_run``.
+
+    Returns:
+      ``embedded`` and ``failed``, numbers of molecules.
+
+    Raises:
+      InputError: the file or the run cannot be read, or no molecule can.
+    """
+    check_output(output)
+    run = load_run(folder, trust_code=trust_code)
+    table = read_table(source, smiles_columns or ())
+    usual = ["smiles"] if "smiles" in table.frame else list(run.columns)
+    columns = list(smiles_columns or usual)
+    missing = [c for c in columns if c not in table.frame]
+    if missing:
+        raise InputError(
+            "no such column", path=source, column=missing[0], remedy="Name it by --smiles-columns"
+        )
+    texts = [text for text in pd.unique(table.frame[columns].to_numpy(object).ravel()) if text]
+    z = run.embed(texts)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, smiles=np.array(texts, str), z=z, seeds=np.array(run.config.seeds, np.int64)
+    )
+    write_output(output, buffer.getvalue())
+    failed = int(np.isnan(z[0]).any(axis=1).sum())
+    return {"embedded": len(texts) - failed, "failed": failed}
 
 
 # ---- evaluate --------------------------------------------------------------------------------

@@ -96,9 +96,7 @@ def test_a_killed_sweep_goes_on_where_it_stood(data, looped, tmp_path, monkeypat
         sweep(CONFIG, GRID, folder=folder, **data)
     assert len(list(folder.glob("point_*.npz"))) == 3
     trained.clear()
-    monkeypatch.setattr(
-        sweeps.Fit, "__call__", lambda *a: (trained.append(a), usual(*a))[1]
-    )
+    monkeypatch.setattr(sweeps.Fit, "__call__", lambda *a: (trained.append(a), usual(*a))[1])
     again = sweep(CONFIG, GRID, folder=folder, **data)
     assert len(trained) == 5
     np.testing.assert_array_equal(again.scores, looped.scores)
