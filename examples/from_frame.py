@@ -22,5 +22,5 @@ if __name__ == "__main__":
     pairs = molrel.from_frame(frame, smiles=("drug", "partner"), labels="interacts")
     molrel.run(config, "runs/from_frame", source=pairs)
     model = molrel.load_run("runs/from_frame")
-    print(model.predict([("CCO", "CCBr"), ("CCO", "no molecule")]))
+    print(model.predict([("CCO", "CCBr"), ("CCO", "C1CC")]).to_string())
     print(model.embed(["CCO", "CCN"]).shape)  # seeds, molecules, width

@@ -12,7 +12,6 @@ from molrel.cli import main
 
 EXAMPLES = ROOT / "examples"
 SHORT = ["--train.steps", "4", "--train.evaluate-every", "2", "--train.replicates", "5"]
-SHORT += ["--no-train.baselines"]
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +55,7 @@ def test_a_data_frame_is_enough(capsys):
     runpy.run_path(str(EXAMPLES / "from_frame.py"), run_name="__main__")
     assert Path("runs/from_frame/report.md").is_file()
     printed = capsys.readouterr().out
-    assert "(3, 2, " in printed and "cannot be parsed" in printed
+    assert "(3, 2, " in printed and "partner: " in printed
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.stem)

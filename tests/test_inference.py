@@ -99,7 +99,7 @@ def test_what_cannot_be_scored_leaves_no_output(trained, tmp_path, rows, header,
 
 def test_an_output_that_cannot_be_written_is_found_before_the_work(trained, tmp_path, monkeypatch):
     path = write(tmp_path / "in.csv", [r[:4] for r in ROWS])
-    monkeypatch.setattr("molrel.inference._score_frame", lambda *_: pytest.fail("worked first"))
+    monkeypatch.setattr("molrel.runs.Run.score_rows", lambda *_: pytest.fail("worked first"))
     for output in (tmp_path, tmp_path / "none" / "out.csv"):
         with pytest.raises(InputError):
             predict_csv(trained / "run", path, output)
