@@ -11,7 +11,7 @@ import sys
 import time
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ def changed(config: Any) -> dict[str, Any]:
     So a field that is added later, and whose default changes nothing, leaves cells valid; a
     default that is changed needs a new version number in their keys.
     """
-    default, found = type(config)(), {}
+    found = {}
     for field in fields(config):
-        value, usual = getattr(config, field.name), getattr(default, field.name)
+        value, usual = getattr(config, field.name), field.default
+        if field.default_factory is not MISSING:
+            usual = field.default_factory()
         if is_dataclass(value):
             section = changed(value)
-            if section or type(value) is not type(usual):
+            if section or usual is not MISSING and type(value) is not type(usual):
                 found[field.name] = section
         elif value != usual:
             found[field.name] = value

@@ -1,6 +1,6 @@
 """CIGIN on solvation free energies, computed -> measured, at the size of the CPU benchmark.
 
-python benchmarks/ablate.py configs/cigin_combisolv.py --grid method.gather=sum,mean
+molrel ablate cigin_combisolv --grid method.gather=sum,mean --out runs/gather
 """
 
 from molrel.config import DataConfig, Experiment

@@ -135,7 +135,7 @@ class Sweep:
         names = sorted(set(self.strata))
         if stratum not in names:
             raise InputError(f"no stratum {stratum!r}; there are {', '.join(names)}")
-        return np.logical_and(labelled, self.strata == stratum)
+        return np.asarray(labelled & (self.strata == stratum), bool)
 
 
 def sweep(

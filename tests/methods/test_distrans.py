@@ -1,6 +1,7 @@
 """DisTrans as a whole: symmetry, schedule, who is reversed, what the prototypes do."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ def test_the_encoder_goes_against_the_discriminators(graph_setting):
 
 @pytest.fixture(scope="module")
 def loss():
-    return jax.jit(make_problem()[0].loss)
+    return jax.jit(partial(loss_of, make_problem()[0]))
 
 
 def test_prototypes_move_towards_the_batch_and_stay_unit_vectors(setting, loss):
@@ -130,7 +131,7 @@ def test_source_only_reads_no_target(setting):
     off = LossWeights(*[0.0] * 4, agreement=0.0, entropy=0.0)
     method = make_problem(replace(CONFIG, weights=off))[0]
     assert not method.target
-    total, (_, terms) = jax.jit(method.loss)(
+    total, (_, terms) = jax.jit(partial(loss_of, method))(
         variables.params, variables.state, batch, jax.random.key(1), 1.0
     )
     assert set(terms) == {"supervised"} and total == terms["supervised"]

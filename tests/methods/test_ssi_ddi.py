@@ -166,7 +166,7 @@ def test_every_kind_of_task():
         labels[0, 0] = np.nan
         batch, method = make_batch(labels), build(kind, outputs, symmetric)
         params = random_like(jax.eval_shape(method.init, KEY, batch).params)
-        run = jax.jit(lambda p, f=method.loss, b=batch: f(p, {}, b, KEY, 0.5))
+        run = jax.jit(lambda p, m=method, b=batch: loss_of(m, p, {}, b, KEY, 0.5))
         total, (_, terms) = run(params)
         assert np.isfinite(total) and total > 0 and set(terms) == {"supervised"}
 

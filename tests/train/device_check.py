@@ -17,7 +17,7 @@ import optax  # noqa: E402
 from problem import make_expert_problem, make_problem  # noqa: E402
 
 from molrel.data.batches import step_batches  # noqa: E402
-from molrel.methods.method import Variables  # noqa: E402
+from molrel.methods.method import LossOutput, Variables  # noqa: E402
 from molrel.train.step import compile_step, init_state, stack, unstack  # noqa: E402
 
 STEPS = 5
@@ -73,10 +73,10 @@ def follow_the_table(mode):
     def init(key, batch):
         return Variables({"w": jax.random.normal(key)}, {})
 
-    def loss(params, state, batch, key, progress, axis_name=None):
+    def loss(params, state, batch, context):
         traces.append(mode)
         value = params["w"] * jnp.sum(jnp.asarray(batch.molecules.pictures, jnp.float32))
-        return value, (state, {})
+        return LossOutput(value, state, {}, {})
 
     def batch(number):
         return step_batches(sampler, sizes, budget, seeds=seeds, step=number, n_devices=8)[0]
