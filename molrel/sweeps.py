@@ -129,14 +129,13 @@ class Sweep:
 
     def _chosen(self, stratum: str) -> np.ndarray:
         """bool [N], the labelled examples of a stratum."""
-        labelled: np.ndarray = np.asarray(~np.isnan(self.labels)).any(axis=1)
+        labelled = np.asarray(np.isfinite(self.labels).any(axis=1))
         if stratum == "all":
             return labelled
         names = sorted(set(self.strata))
         if stratum not in names:
             raise InputError(f"no stratum {stratum!r}; there are {', '.join(names)}")
-        chosen: np.ndarray = self.strata == stratum
-        return labelled & chosen
+        return labelled & (self.strata == stratum)
 
 
 def sweep(
