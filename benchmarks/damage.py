@@ -433,7 +433,8 @@ def row_trial(work: Path, run: Path, trial: int, seed: int, known: pd.DataFrame)
 
     def judge_bytes(found: pd.DataFrame) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
-        records = [r for r in csv.reader(io.StringIO(text, newline="")) if r and any(r)]
+        # A line of separators alone is a row, of empty cells; an empty line is none.
+        records = [r for r in csv.reader(io.StringIO(text, newline="")) if len(r) > 1 or any(r)]
         return {
             "rows lost or moved": len(found) != len(records) - 1,
             "rows without score or error": bad_rows(found),
