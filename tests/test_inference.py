@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from molrel.cli import main
 from molrel.errors import InputError
 from molrel.inference import predict_csv
+from molrel.runs import load_run
 
 ROWS = [
     # id, a, b, note, whether it can be scored
@@ -141,3 +143,40 @@ def test_any_table_is_scored_row_by_row_or_refused(trained, tmp_path, table):
     assert [[c.strip() for c in r[:3]] for r in rows] == [[c.strip() for c in r] for r in table]
     assert counts["scored"] == sum(bool(r[3]) for r in rows)
     assert all(bool(r[3]) != bool(r[5]) for r in rows)
+
+
+# ---- embed, and rows in memory ---------------------------------------------------------------
+
+
+def test_embeddings_are_one_vector_a_molecule_and_seed(trained, tmp_path):
+    (tmp_path / "in.csv").write_text("name,smiles\nx,CCO\ny,C1CC\nz,OCC\n")
+    command = ["embed", str(trained / "run"), "--input", str(tmp_path / "in.csv")]
+    assert main([*command, "--output", str(tmp_path / "z.npz")]) == 0
+    with np.load(tmp_path / "z.npz", allow_pickle=False) as found:
+        assert found["smiles"].tolist() == ["CCO", "C1CC", "OCC"]
+        assert found["seeds"].tolist() == [0, 1]
+        z = found["z"]
+    assert z.shape[:2] == (2, 3) and z.dtype == np.float32
+    assert np.isnan(z[:, 1]).all() and np.isfinite(z[:, [0, 2]]).all()
+    np.testing.assert_array_equal(z[:, 0], z[:, 2])
+    run = load_run(trained / "run")
+    np.testing.assert_allclose(run.embed(["CCCC", "CCO"])[:, 1], z[:, 0], atol=1e-5)
+    with pytest.raises(InputError, match="none of the molecules"):
+        run.embed(["C1CC"])
+
+
+def test_rows_in_memory_are_scored_as_those_of_a_file(trained, tmp_path):
+    run = load_run(trained / "run")
+    rows = [("CCO", "CCN"), ("C1CC", "CCO"), ("CCC", "CCO")]
+    found = run.predict(rows)
+    assert (found["error"] != "").tolist() == [False, True, False]
+    frame = pd.DataFrame(rows, columns=["a", "b"], index=[7, 7, 9]).assign(more=1)
+    again = run.predict(frame)
+    assert again.index.tolist() == [7, 7, 9] and again["more"].tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(again["score"], found["score"])
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    predict_csv(trained / "run", tmp_path / "in.csv", tmp_path / "out.csv")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["score"], found["score"])
+    for wrong in ([], [("CCO",)], frame[["a"]]):
+        with pytest.raises(InputError):
+            run.predict(wrong)
