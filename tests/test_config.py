@@ -14,6 +14,7 @@ from molrel.config_files import load_config_file
 from molrel.config_json import from_json, to_json
 from molrel.errors import InputError
 from molrel.methods.distrans import DisTransConfig
+from molrel.methods.topexpert import TopExpertConfig
 
 ROOT = Path(__file__).parents[1]
 USUAL = Experiment(method=DisTransConfig())
@@ -156,3 +157,10 @@ def test_the_first_layout_named_methods_alone():
     stored = to_json(USUAL) | {"version": 1}
     stored["method"]["type"] = "DisTransConfig"
     assert from_json(stored) == USUAL
+
+
+@pytest.mark.parametrize("value", [0.0, float("inf"), float("nan")])
+def test_temperatures_are_positive_and_finite(value):
+    for method in (DisTransConfig(temperature=value), TopExpertConfig(temperature=value)):
+        with pytest.raises(InputError, match="method.temperature"):
+            check(replace(USUAL, method=method))

@@ -18,6 +18,7 @@ One batch, from integers to the loss:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -72,7 +73,7 @@ class DisTransConfig(TwoViewConfig):
     weighting: Weighting = "up"
     """How the reversal depends on the discrepancy of a fragment's type (uniform = DANN); for the
     control ``shuffled`` the discrepancies are dealt to the types anew, once for all seeds."""
-    temperature: float = at(0.1, above=0)
+    temperature: float = at(0.1, above=0, below=math.inf)
     """Of the guidance and agreement losses."""
     prototype_decay: float = at(0.95, least=0, below=1, static=True)
     prototype_ready: int = 20
