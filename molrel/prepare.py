@@ -14,7 +14,7 @@ from molrel.chem.cache import featurise_each
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, count_flags
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig, Experiment
-from molrel.data.duplicates import contradictions, settle_duplicates
+from molrel.data.duplicates import contradictions
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
 from molrel.data.overlap import divide_shared_pairs, overlap
 from molrel.data.splits import strata
@@ -27,7 +27,6 @@ from molrel.sources import (
     lacks_negatives,
     load_dataset,
     split_source,
-    with_negatives,
     with_negatives_by_part,
 )
 
@@ -118,29 +117,20 @@ def load_domains(
 
     ``source`` and ``target`` are data in memory, in place of the config's.
     """
-    if source is None:
-        source = load_dataset(data.source, data, max_atoms=max_atoms, seen=None)
-    else:
-        source = settle_duplicates(source, data.duplicates)
+    source = load_dataset(source or data.source, data, max_atoms=max_atoms, seen=None)
     if lacks_negatives(source):
         source = with_negatives_by_part(source, data)
-    if target is not None:
-        target = settle_duplicates(target, data.duplicates)
-        if lacks_negatives(target):
-            target = with_negatives(
-                target, source.molecules, strategy=data.negatives, seed=data.split_seed
-            )
-    elif data.target is None:
+    chosen = target or data.target
+    if chosen is None:
         return source, None
-    else:
-        target = load_dataset(
-            data.target,
-            data,
-            max_atoms=max_atoms,
-            unlabelled=True,
-            seen=source.molecules,
-            like=source.task,
-        )
+    target = load_dataset(
+        chosen,
+        data,
+        max_atoms=max_atoms,
+        unlabelled=True,
+        seen=source.molecules,
+        like=source.task,
+    )
     if not len(target.examples):
         raise InputError("the target has no molecules", path=data.target)
     if target.task.kind != source.task.kind or len(target.examples.sides) != len(

@@ -14,13 +14,15 @@ import jax
 import numpy as np
 import optax
 
-from molrel.config import Experiment, may_vary, with_options
+from molrel.config import Experiment, check, may_vary, with_options
 from molrel.data.batches import Sampler
-from molrel.data.types import Examples
+from molrel.data.types import Dataset, Examples
 from molrel.errors import InputError
 from molrel.evaluate.selection import selection_metrics
 from molrel.methods.method import Method
 from molrel.prepare import Prepared
+from molrel.sources import in_memory, with_full_paths
+from molrel.train.checkpoint import RunState
 from molrel.train.loop import count_devices, make_optimiser, train
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import Program, Vary, compile_step, unstack
@@ -47,13 +49,8 @@ class Problem:
         """Of the config."""
         return make_optimiser(self.config.optimiser, self.config.train.steps)
 
-    def scorer(self) -> Scorer:
-        """A function from parameters to scores, which compiles its programs once."""
-        return Scorer(self)
-
-    def fit(self, **settings: Any):
+    def fit(self, score: Scorer, **settings: Any) -> tuple[RunState, dict[str, float]]:
         """``train.train`` of this problem; ``settings`` are its other arguments."""
-        score = settings.pop("score", None) or self.scorer()
         return train(
             self.method,
             self.prepared.table,
@@ -103,13 +100,38 @@ class Scorer:
         ]
 
 
+def as_run(
+    config: Experiment[Any], source: Dataset | None = None, target: Dataset | None = None
+) -> Experiment[Any]:
+    """The experiment as it is run: checked, files by their full paths, data in memory told by
+    name, and without terms that look at a target where there is none.
+
+    Raises:
+      InputError: see ``check`` and ``with_full_paths``.
+    """
+    check(config)
+    if source is not None:
+        config = replace(config, data=in_memory(config.data, source, target))
+    if config.data.target is None and config.method.adapts:
+        print("No target domain: the adaptation terms are switched off.")
+        config = replace(config, method=config.method.source_only())
+    return replace(config, data=with_full_paths(config.data))
+
+
 def make_problem(config: Experiment[Any], prepared: Prepared) -> Problem:
     """Puts an experiment together.
 
     Raises:
-      InputError: the method takes examples of another number of sides.
+      InputError: the method takes examples of another number of sides, or reads a target that
+        there is none of.
     """
     method = make_method(config, prepared)
+    if method.target and prepared.target is None:
+        raise InputError(
+            "the method reads a target domain, and there is none",
+            path=config.data.source,
+            remedy="Name one with data.target, or set the weights of its adaptation terms to 0",
+        )
     sampler = Sampler(
         prepared.training_source(),
         prepared.target if method.target else None,
@@ -195,7 +217,7 @@ class Fit:
                 )
         largest = {name: max(values, key=abs) for name, values in self.grid.items()}
         self.problem = make_problem(with_options(config, largest), prepared)
-        self.scorer = self.problem.scorer()
+        self.scorer = Scorer(self.problem)
         self.program = self._compile()
 
     def _compile(self) -> Program:
@@ -237,11 +259,11 @@ class Fit:
                     f"{sorted(point)}"
                 )
         final, cost = self.problem.fit(
+            self.scorer,
             seeds=seeds,
             folder=None,
             options=[dict(point) for point in options],
             program=self.program,
-            score=self.scorer,
         )
         best = jax.device_get((final.best_params, final.best_state))
         last = jax.device_get((final.train.params, final.train.state))

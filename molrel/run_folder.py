@@ -244,7 +244,7 @@ def write_record(
     *,
     columns: tuple[str, ...],
     begun: Mapping[str, Any] | None,
-    text: str | None,
+    text: bytes | None,
 ) -> dict[str, Any]:
     """Writes ``config.py`` and ``config.json``, which is all that reading the run needs beside its
     parameters.
@@ -257,7 +257,7 @@ def write_record(
       text: of the file that the config came from, kept as ``config.py`` for the reader.
     """
     if text is not None:
-        if (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_text("utf-8") != text:
+        if (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_bytes() != text:
             print(f"note: the config file is not the one the run was begun with ({CONFIG_FILE})")
         write_whole(folder / CONFIG_FILE, text)
     record = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 
 from molrel.baselines import fit_baselines
-from molrel.config import Experiment, check
+from molrel.config import Experiment
 from molrel.config_json import own_file, to_json
 from molrel.data.catalog import describe
 from molrel.data.read import write_rejected
@@ -21,10 +20,10 @@ from molrel.errors import InputError, writing
 from molrel.files import only_one, write_whole
 from molrel.memory import enable_compilation_cache, peak_memory_mb
 from molrel.prepare import prepare
-from molrel.problem import Problem, check_sides, make_problem
+from molrel.problem import Problem, Scorer, as_run, check_sides, make_problem
 from molrel.reporting import print_summary, report_run
 from molrel.run_folder import claim, read_predictions, save_best, seal_predictions, write_record
-from molrel.sources import in_memory, is_file, with_full_paths
+from molrel.sources import is_file
 
 
 def run(
@@ -63,13 +62,7 @@ def run(
     """
     started = time.perf_counter()
     enable_compilation_cache()
-    check(config)
-    if source is not None:
-        config = replace(config, data=in_memory(config.data, source, target))
-    if config.data.target is None and config.method.adapts:
-        print("No target domain: the adaptation terms are switched off.")
-        config = replace(config, method=config.method.source_only())
-    config = replace(config, data=with_full_paths(config.data))
+    config = as_run(config, source, target)
     to_json(config)  # what could not be read again is not trained
     config_file = config_file or own_file(config)
     columns = _columns(config) if source is None else config.data.smiles_columns
@@ -90,12 +83,11 @@ def run(
                 path=folder,
                 remedy="Restore the file, or choose another --out",
             )
-        text = None if config_file is None else config_file.read_text("utf-8")
+        text = None if config_file is None else config_file.read_bytes()
         record = write_record(config, prepared, folder, columns=columns, begun=begun, text=text)
         write_rejected(folder / "rejected.csv", prepared.rejected)
         if len(prepared.contradictions):
-            text = prepared.contradictions.to_csv(index=False)
-            write_whole(folder / "contradictions.csv", text)
+            write_whole(folder / "contradictions.csv", prepared.contradictions.to_csv(index=False))
         print_summary(config, prepared)
         problem = make_problem(config, prepared)
         parts, scores, cost = _train_and_score(problem, record, folder, resume)
@@ -119,8 +111,8 @@ def _train_and_score(
     problem: Problem, record: dict[str, Any], folder: Path, resume: bool
 ) -> tuple[dict[str, Examples], dict[str, np.ndarray], dict[str, float]]:
     """(part -> examples, part -> scores [S, N] of the selected parameters, cost)."""
-    score, prepared = problem.scorer(), problem.prepared
-    final, cost = problem.fit(seeds=problem.config.seeds, folder=folder, resume=resume, score=score)
+    score, prepared = Scorer(problem), problem.prepared
+    final, cost = problem.fit(score, seeds=problem.config.seeds, folder=folder, resume=resume)
     best = jax.device_get({"params": final.best_params, "state": final.best_state})
     save_best(best, record, folder)
     parts = {"source-valid": prepared.source["valid"], "source-test": prepared.source["test"]}

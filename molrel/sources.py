@@ -28,7 +28,7 @@ from molrel.errors import InputError
 
 
 def load_dataset(
-    address: str,
+    address: str | Dataset,
     data: DataConfig,
     *,
     max_atoms: int = 100,
@@ -39,7 +39,7 @@ def load_dataset(
     """Loads a catalogue address or a file; draws negatives where there are none.
 
     Args:
-      address: in the catalogue, or path of a file (``data.formats``).
+      address: in the catalogue, or path of a file (``data.formats``); or the data themselves.
       data: columns of files, and how negatives are drawn.
       max_atoms: larger molecules are set aside.
       unlabelled: whether a file may lack label columns; their labels are then NaN.
@@ -50,13 +50,15 @@ def load_dataset(
     Raises:
       InputError: unknown address, unreadable file, or molecules without examples.
     """
-    if address.startswith(MEMORY):
+    if isinstance(address, Dataset):
+        dataset = settle_duplicates(address, data.duplicates)
+    elif address.startswith(MEMORY):
         raise InputError(
             "was data in memory, which a run folder does not hold",
             path=address,
             remedy="Train from a file, or give the data once more",
         )
-    if is_file(address):
+    elif is_file(address):
         dataset = read_file(address, data, max_atoms=max_atoms, unlabelled=unlabelled, like=like)
     else:
         dataset = catalog.load(address, max_atoms=max_atoms)

@@ -30,9 +30,8 @@ from molrel.evaluate.metrics import CLASSIFICATION, REGRESSION
 from molrel.files import only_one, write_whole
 from molrel.memory import enable_compilation_cache
 from molrel.prepare import Prepared, prepare
-from molrel.problem import Fit
+from molrel.problem import Fit, as_run
 from molrel.reporting import setting_of, side_ids
-from molrel.run_folder import flatten
 from molrel.train.step import resolve_seeds_mode
 
 Point = dict[str, Any]
@@ -168,6 +167,7 @@ def sweep(
     enable_compilation_cache()
     grid = {name: tuple(values) for name, values in (grid or {}).items()}
     config = replace(config, seeds=tuple(config.seeds if seeds is None else seeds))
+    config = as_run(config, source, target)
     for name, values in grid.items():
         if name.startswith("data."):
             raise InputError(
@@ -298,7 +298,7 @@ class _Runs:
         """
         if self.folder is None:
             return
-        described = flatten(to_json(replace(self.config, name="", seeds=())))
+        described = to_json(replace(self.config, name="", seeds=()))
         described |= {"grid": {k: list(v) for k, v in self.grid.items()}, "data": prepared.digest}
         path = self.folder / RECORD
         text = json.dumps(described, indent=2) + "\n"

@@ -165,3 +165,12 @@ def test_a_preset_can_be_swept_by_its_name(tmp_path):
 
     config = load_config_file(path_of("test"))
     assert parse_grid(config, "method.weights.guidance=0,0.1")[1] == (0.0, 0.1)
+
+
+def test_a_sweep_of_a_source_alone_is_that_of_a_run_of_it(data):
+    """No target of the config stands in for the one that is not there."""
+    source = {"source": data["source"]}
+    found = sweep(replace(CONFIG, method=replace(METHOD, weights=LossWeights())), **source)
+    assert found.part == "source-test" and found.scores.shape[2] == len(found.labels)
+    with pytest.raises(InputError, match="there is none"):
+        sweep(CONFIG, {"method.weights.adversarial_pair": (0.0, 2.0)}, **source)
