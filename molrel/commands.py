@@ -73,60 +73,50 @@ class DataDiscrepancy:
     """Processes that compute features; default: one a usable core."""
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Scores a run again, or on another data set."""
+@dataclass(frozen=True, kw_only=True)
+class OnRun:
+    """The flags of every command that uses a finished run."""
 
     run: tyro.conf.Positional[Path]
     """Run folder."""
+    smiles_columns: tuple[str, ...] | None = None
+    """Columns of a file that hold the molecules; default: those of the run's config."""
+    workers: Workers = None
+    """Processes that compute features; default: one a usable core."""
+    trust_code: bool = False
+    """Import a method that is not of this package, which runs code that the folder names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(OnRun):
+    """Scores a run again, or on another data set."""
+
     data: str | None = None
     """Address or CSV file; default: the predictions of the run itself."""
     stratum: Annotated[str | None, tyro.conf.arg(aliases=["--split"])] = None
     """Only this stratum, such as new-new."""
-    smiles_columns: tuple[str, ...] | None = None
-    """Columns of a CSV file that hold the molecules; default: those of the run's config."""
     label_column: str | None = None
     """Column of a CSV file that holds the label; default: that of the run's config."""
-    workers: Workers = None
-    """Processes that compute features; default: one a usable core."""
-    trust_code: bool = False
-    """Import a method that is not of this package, which runs code that the folder names."""
 
 
-@dataclass(frozen=True)
-class Predict:
+@dataclass(frozen=True, kw_only=True)
+class Predict(OnRun):
     """Scores the pairs of a CSV file; keeps its rows and their order."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
     input: Path
     """CSV file, or another table; - reads standard input."""
     output: Path
     """The same with score, spread and error added; .gz and the like pack it, - prints it."""
-    smiles_columns: tuple[str, ...] | None = None
-    """Columns that hold the molecules; default: those of the run's config."""
-    workers: Workers = None
-    """Processes that compute features; default: one a usable core."""
-    trust_code: bool = False
-    """Import a method that is not of this package, which runs code that the folder names."""
 
 
-@dataclass(frozen=True)
-class Embed:
+@dataclass(frozen=True, kw_only=True)
+class Embed(OnRun):
     """Writes one vector a molecule and seed."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
     input: Path
-    """CSV file, or another table, of molecules."""
+    """CSV file, or another table, of molecules; of its columns smiles, if there is one."""
     output: Path
     """npz file with the arrays smiles, z [seeds, molecules, width] and seeds."""
-    smiles_columns: tuple[str, ...] | None = None
-    """Columns that hold molecules; default: smiles, or those of the run's config."""
-    workers: Workers = None
-    """Processes that compute features; default: one a usable core."""
-    trust_code: bool = False
-    """Import a method that is not of this package, which runs code that the folder names."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def folder_of(tmp_path, kind, **change) -> Path:
         "evil:Mine",
         "config.py:Mine",
         "../evil.py:Mine",
-        "/tmp/evil.py:Mine",
+        "/evil.py:Mine",
         "evil",
         "evil:Mine.__init__",
         "molrel.cli:main",

@@ -57,7 +57,7 @@ def make_predictor(
 
 
 def make_embedder(
-    method: Method, table: MoleculeTable, *, mode: SeedsMode = "auto"
+    method: Method, table: MoleculeTable
 ) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
     """Builds ``embed(params, state, ids) -> float32 [S, len(ids), D]``, of ids in any order."""
     encode = _Encoder(method, table, mapped=False)
