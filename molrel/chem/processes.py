@@ -93,16 +93,27 @@ def _interrupts_held_back() -> Iterator[None]:
     """Keeps Ctrl-C from worker processes that start meanwhile: their parent ends them.
 
     A terminal sends it to all of them, and each would print where it was. This process
-    receives it afterwards.
+    receives it afterwards: also where one of its other threads takes the signal, which the
+    mask of this thread does not keep from it. Interrupted between the start of a worker and
+    the message that tells it what to do, it would leave the worker with half a message.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    arrived: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+    deferred = callable(usual) and threading.current_thread() is threading.main_thread()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if deferred:
+        signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if deferred:
+            signal.signal(signal.SIGINT, usual)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 import molrel
-from molrel.chem.processes import map_in_processes
+from molrel.chem.processes import _interrupts_held_back, map_in_processes
 from molrel.errors import RunError
 
 ROOT = Path(molrel.__path__[0]).parent
@@ -143,3 +144,17 @@ def test_ctrl_c_ends_all_and_only_the_parent_speaks(tmp_path):
         assert err.count("Traceback") == err.count("KeyboardInterrupt") == 1, err
     finally:
         process.kill()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="POSIX only")
+def test_ctrl_c_while_workers_start_comes_when_they_have():
+    # Another thread may take the signal; its handler runs in the main thread all the same.
+    other = threading.Thread(target=time.sleep, args=(0.5,))
+    other.start()
+    whole = False
+    with pytest.raises(KeyboardInterrupt), _interrupts_held_back():
+        signal.pthread_kill(other.ident, signal.SIGINT)
+        time.sleep(0.2)
+        whole = True
+    assert whole
+    other.join()
