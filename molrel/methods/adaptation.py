@@ -7,7 +7,7 @@ minimisation: Grandvalet & Bengio, NeurIPS 2004.
     L = supervised(source) + weight * alignment(source, target)
 
 The alignment sees the pair features z_ab and the logits, nothing else. Where this differs from
-the papers, beside the docstrings of ``molrel.losses.matching``:
+the papers, beside the docstrings of ``molrel.losses.confidence`` and ``molrel.losses.moments``:
 
 * molecules and pairs in place of pictures, so there is no pre-trained network below, and one
   learning rate for all layers;
@@ -32,7 +32,7 @@ from jaxtyping import Array, Float
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.errors import NotDefined
-from molrel.losses import adversarial, matching
+from molrel.losses import adversarial, confidence, moments
 from molrel.methods.batch import Batch
 from molrel.methods.method import Context, LossOutput, Method, active
 from molrel.methods.networks import (
@@ -131,10 +131,10 @@ class AdaptationConfig(TwoViewConfig):
             return network.apply({"params": params}, z_ab, strength, method="judge_pairs"), weights
         if self.alignment == "cdan_e":
             weights = [
-                matching.entropy_weights(kind=kind, logits=logits, weight=w, axis_name=axis_name)
+                confidence.entropy_weights(kind=kind, logits=logits, weight=w, axis_name=axis_name)
                 for w in weights
             ]
-        joint = matching.conditional_features(
+        joint = confidence.conditional_features(
             kind=kind, logits=logits, features=z_ab, mask=batch.mask
         )
         domain_logits = network.apply({"params": params}, joint, strength, method="judge_joint")
@@ -152,13 +152,13 @@ class ConditionalNetwork(TwoViewNetwork):
         self.joint_discriminator = MLP(hidden, norm=True)
 
     def judge_joint(self, joint: Array, coefficient: Array) -> Float[Array, " p"]:
-        """Domain logits of ``matching.conditional_features`` behind the reversal."""
+        """Domain logits of ``confidence.conditional_features`` behind the reversal."""
         return self.joint_discriminator(reverse_gradient(joint, coefficient))[..., 0]
 
     def __call__(self, m: Molecules, sides: Sides) -> Array:
         """Touches every part that is used, to initialise it."""
         z_ab, logits = self.relate(self.encode(m), sides)
-        joint = matching.conditional_features(
+        joint = confidence.conditional_features(
             kind=self.kind, logits=logits, features=z_ab, mask=jnp.ones(len(z_ab), bool)
         )
         self.judge_joint(joint, jnp.ones(()))
@@ -170,9 +170,9 @@ def _match(alignment: Alignment, kind: str, z_ab, logits, batch: Batch, axis_nam
     source, target = (batch.in_domain(d) for d in (0, 1))
     if alignment in ("mcc", "entropy"):
         found = {
-            "mcc": matching.minimum_class_confusion,
-            "entropy": matching.prediction_entropy,
+            "mcc": confidence.minimum_class_confusion,
+            "entropy": confidence.prediction_entropy,
         }[alignment]
         return found(kind=kind, logits=logits, weight=target, axis_name=axis_name)
-    found = {"mk_mmd": matching.mk_mmd, "coral": matching.deep_coral}[alignment]
+    found = {"mk_mmd": moments.mk_mmd, "coral": moments.deep_coral}[alignment]
     return found(features=z_ab, source_weight=source, target_weight=target, axis_name=axis_name)

@@ -31,7 +31,7 @@ from molrel.data.discrepancy import reversal_weights
 from molrel.data.knowledge import DomainKnowledge
 from molrel.errors import NotDefined
 from molrel.fields import at
-from molrel.losses import adversarial, alignment, matching
+from molrel.losses import adversarial, alignment, confidence
 from molrel.methods.batch import Batch
 from molrel.methods.method import Context, LossOutput, Method, Params, State, active
 from molrel.methods.networks import (
@@ -224,7 +224,7 @@ def _loss(
         terms |= found
         total += rho * (w.prototype * found["prototype"] + w.guidance * found["guidance"])
     if active(w.entropy):
-        terms["entropy"] = matching.prediction_entropy(
+        terms["entropy"] = confidence.prediction_entropy(
             kind=kind, logits=logits, weight=batch.in_domain(1), axis_name=axis_name
         )
         total += rho * w.entropy * terms["entropy"]

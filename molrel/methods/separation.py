@@ -18,7 +18,7 @@ Where this differs from the paper and its code:
 * similarity is the adversarial variant (DANN) with one discriminator of two hidden layers; the
   paper also has an MMD variant. It starts after a warm-up and grows by the schedule of Ganin et
   al.; the code switches it on after 10,000 steps;
-* ``difference`` is normalised (see ``matching.orthogonality``), so weights do not carry over.
+* ``difference`` is normalised (see ``separation.orthogonality``), so weights do not carry over.
 
 Predictions take the shared path alone, as published.
 """
@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.dtypes import widen
-from molrel.losses import adversarial, matching
+from molrel.losses import adversarial, separation
 from molrel.methods.batch import Batch
 from molrel.methods.method import Context, LossOutput, Method, active
 from molrel.methods.networks import (
@@ -135,10 +135,10 @@ def _separate(network, params, z_ab, batch: Batch, axis_name) -> dict[str, Array
     targets = composition(batch.molecules, batch.sides, network.symmetric)
     shares = [
         (
-            matching.scale_invariant_error(
+            separation.scale_invariant_error(
                 predictions=predictions, targets=targets, weight=weight, axis_name=axis_name
             ),
-            matching.orthogonality(
+            separation.orthogonality(
                 shared=z_ab, private=private, weight=weight, axis_name=axis_name
             ),
         )

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from molrel.losses import adversarial, alignment, experts, matching, supervised
+from molrel.losses import (
+    adversarial,
+    alignment,
+    confidence,
+    experts,
+    moments,
+    separation,
+    supervised,
+)
 
 N_GROUPS, WIDTH = 6, 5
 
@@ -85,12 +93,12 @@ def conditional_cross_entropy(*, axis_name: str | None = None, **arrays: Any):
     """CDAN+E with a linear discriminator: joint features, entropy weights, cross-entropy."""
     logits = arrays["logits"]
     weights = {
-        name: matching.entropy_weights(
+        name: confidence.entropy_weights(
             kind="multiclass", logits=logits, weight=arrays[name], axis_name=axis_name
         )
         for name in ("source_weight", "target_weight")
     }
-    joint = matching.conditional_features(
+    joint = confidence.conditional_features(
         kind="multiclass",
         logits=logits,
         features=arrays["features"],
@@ -290,18 +298,18 @@ def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
         "absent": {"weight": 0.0},
     }
     return [
-        Case("mk_mmd", matching.mk_mmd, **of_features, constants=True),
+        Case("mk_mmd", moments.mk_mmd, **of_features, constants=True),
         Case(
             "mk_mmd_given_bandwidth",
-            matching.mk_mmd,
+            moments.mk_mmd,
             **of_features,
             fixed={"bandwidth": np.array(2.0)},
         ),
-        Case("deep_coral", matching.deep_coral, **of_features),
+        Case("deep_coral", moments.deep_coral, **of_features),
         *(
             Case(
                 f"minimum_class_confusion_{kind}",
-                partial(matching.minimum_class_confusion, kind=kind),
+                partial(confidence.minimum_class_confusion, kind=kind),
                 **of_logits,
                 at_zero=uniform,
                 constants=True,
@@ -311,7 +319,7 @@ def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
         *(
             Case(
                 f"prediction_entropy_{kind}",
-                partial(matching.prediction_entropy, kind=kind),
+                partial(confidence.prediction_entropy, kind=kind),
                 **of_logits,
                 at_zero=float(np.log(n_classes)),
             )
@@ -329,7 +337,7 @@ def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
         ),
         Case(
             "orthogonality",
-            matching.orthogonality,
+            separation.orthogonality,
             {
                 "shared": features,
                 "private": features[:, ::-1] + rng.normal(size=(n, WIDTH)),
@@ -342,7 +350,7 @@ def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
         ),
         Case(
             "scale_invariant_error",
-            matching.scale_invariant_error,
+            separation.scale_invariant_error,
             {"predictions": features, "targets": rng.normal(size=(n, WIDTH)), "weight": weight},
             ("predictions",),
             {"predictions": np.nan, "targets": np.nan, "weight": 0.0},
@@ -352,3 +360,18 @@ def _matching_cases(rng: np.random.Generator, n: int) -> list[Case]:
 
 
 _PADDED_INSTANCE = {"embedding": np.nan, "group": -1, "weight": np.nan}
+
+
+def numerical_gradient(function, x: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """Central differences."""
+    out = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        moved = [x.copy(), x.copy()]
+        moved[0][index] += step
+        moved[1][index] -= step
+        out[index] = (function(moved[0]) - function(moved[1])) / (2 * step)
+    return out
+
+
+def assert_finite(tree):
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(tree))

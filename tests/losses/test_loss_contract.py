@@ -12,7 +12,15 @@ import pytest
 from jax.test_util import check_grads
 from loss_cases import Case, all_cases
 
-from molrel.losses import _checks, adversarial, alignment, matching, supervised
+from molrel.losses import (
+    _checks,
+    adversarial,
+    alignment,
+    confidence,
+    moments,
+    separation,
+    supervised,
+)
 
 CASES = all_cases()
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -145,7 +153,9 @@ def test_scaling_all_weights_changes_nothing(case):
 
 
 @pytest.mark.parametrize(
-    "module", [supervised, adversarial, alignment, matching], ids=lambda m: m.__name__
+    "module",
+    [supervised, adversarial, alignment, confidence, moments, separation],
+    ids=lambda m: m.__name__,
 )
 def test_examples_of_the_docstrings(module):
     with jax.enable_x64(False):
