@@ -21,7 +21,7 @@ USAGE = f"""usage: molrel {{{",".join(NAMES)}}} ...
   predict runs/NAME --input FILE --output FILE
   embed runs/NAME --input FILE --output FILE.npz
   ablate PRESET|CONFIG.py --grid FIELD=VALUE,VALUE --seeds N --out FOLDER
-  data list|info|overlap|discrepancy|fetch
+  data list|info|overlap|discrepancy
 
 molrel COMMAND --help lists the flags of a command; molrel --version prints the version."""
 

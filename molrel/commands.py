@@ -5,8 +5,6 @@ What takes seconds to import, such as JAX, is imported once the flags are right.
 
 from __future__ import annotations
 
-import difflib
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,62 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from molrel.errors import InputError
+from molrel.machine import set_workers
 
 if TYPE_CHECKING:
     from molrel.config import Experiment
-
-Workers = int | None
-
-
-@dataclass(frozen=True)
-class DataList:
-    """Lists the data sets of the catalogue."""
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """Prints what is known of a data set, and whether its files are there."""
-
-    name: tyro.conf.Positional[str]
-    """Name, or name/domain."""
-    count: bool = False
-    """Also verify its files, load it and print its size."""
-
-
-@dataclass(frozen=True)
-class DataFetch:
-    """Downloads a named data set and verifies it."""
-
-    name: tyro.conf.Positional[str]
-    """Name in the catalogue."""
-    folder: Path | None = None
-    """Where to put it; default is the cache folder that is looked in."""
-
-
-@dataclass(frozen=True)
-class DataOverlap:
-    """Counts molecules and pairs that two domains share."""
-
-    source: tyro.conf.Positional[str]
-    """Address or CSV file."""
-    target: tyro.conf.Positional[str]
-    """Address or CSV file."""
-    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
-    """Columns of CSV files that hold the molecules."""
-
-
-@dataclass(frozen=True)
-class DataDiscrepancy:
-    """Compares the substructures of two domains against a permutation null."""
-
-    source: tyro.conf.Positional[str]
-    """Address or CSV file."""
-    target: tyro.conf.Positional[str]
-    """Address or CSV file."""
-    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
-    """Columns of CSV files that hold the molecules."""
-    workers: Workers = None
-    """Processes that compute features; default: one a usable core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +27,7 @@ class OnRun:
     """Run folder."""
     smiles_columns: tuple[str, ...] | None = None
     """Columns of a file that hold the molecules; default: those of the run's config."""
-    workers: Workers = None
+    workers: int | None = None
     """Processes that compute features; default: one a usable core."""
     trust_code: bool = False
     """Import a method that is not of this package, which runs code that the folder names."""
@@ -137,17 +83,9 @@ class Ablate:
     """Only this stratum, such as new-new."""
     replicates: int = 200
     """Bootstrap replicates of the intervals."""
-    workers: Workers = None
+    workers: int | None = None
     """Processes that compute features; default: one a usable core."""
 
-
-DATA_COMMANDS = {
-    "list": DataList,
-    "info": DataInfo,
-    "fetch": DataFetch,
-    "overlap": DataOverlap,
-    "discrepancy": DataDiscrepancy,
-}
 
 # Short names of the flags that users of a file of their own need.
 ALIASES = {
@@ -196,7 +134,7 @@ def train(arguments: list[str]) -> int:
         description="Trains an experiment and writes its run folder. Presets: "
         + ", ".join(presets.names()),
     )
-    _set_workers(flags.workers)
+    set_workers(flags.workers)
     from molrel.runner import run
 
     run(
@@ -213,7 +151,7 @@ def train(arguments: list[str]) -> int:
 def embed(arguments: list[str]) -> int:
     """``molrel embed RUN --input FILE --output FILE.npz``."""
     flags = tyro.cli(Embed, args=arguments, prog="molrel embed")
-    _set_workers(flags.workers)
+    set_workers(flags.workers)
     from molrel.inference import embed_file
 
     counts = embed_file(
@@ -229,7 +167,7 @@ def ablate(arguments: list[str]) -> int:
     flags = tyro.cli(Ablate, args=rest, prog="molrel ablate PRESET|CONFIG.py")
     if path is None:
         raise InputError("molrel ablate needs a preset or a config file, before its flags")
-    _set_workers(flags.workers)
+    set_workers(flags.workers)
     from molrel.config import parse_grid, with_options
     from molrel.config_files import load_config_file
     from molrel.sweeps import write_sweep
@@ -292,19 +230,10 @@ def _long_name(argument: str) -> str:
     return argument
 
 
-def _set_workers(workers: int | None) -> None:
-    """Where whatever computes features looks for the number of its processes."""
-    if workers is None:
-        return
-    if workers < 1:
-        raise InputError(f"--workers is {workers}, but must be at least 1")
-    os.environ["MOLREL_WORKERS"] = str(workers)
-
-
 def evaluate(arguments: list[str]) -> int:
     """``molrel evaluate RUN``."""
     flags = tyro.cli(Evaluate, args=arguments, prog="molrel evaluate")
-    _set_workers(flags.workers)
+    set_workers(flags.workers)
     from molrel.inference import evaluate_run
 
     evaluate_run(
@@ -321,7 +250,7 @@ def evaluate(arguments: list[str]) -> int:
 def predict(arguments: list[str]) -> int:
     """``molrel predict RUN --input FILE --output FILE``."""
     flags = tyro.cli(Predict, args=arguments, prog="molrel predict")
-    _set_workers(flags.workers)
+    set_workers(flags.workers)
     from molrel.files import is_standard_output
     from molrel.inference import predict_csv
 
@@ -336,36 +265,10 @@ def predict(arguments: list[str]) -> int:
 
 
 def data(arguments: list[str]) -> int:
-    """``molrel data list|info|fetch|overlap|discrepancy``."""
-    name = arguments[0] if arguments else ""
-    if name in ("-h", "--help"):
-        width = max(map(len, DATA_COMMANDS))
-        print("usage: molrel data COMMAND ...\n")
-        for command, flags in DATA_COMMANDS.items():
-            print(f"  {command:{width}}  {flags.__doc__}")
-        return 0
-    if name not in DATA_COMMANDS:
-        near = difflib.get_close_matches(name, DATA_COMMANDS, 1)
-        raise InputError(
-            f"molrel data needs one of {', '.join(DATA_COMMANDS)}",
-            remedy=f"Did you mean {near[0]}?" if near else None,
-        )
-    flags = tyro.cli(DATA_COMMANDS[name], args=arguments[1:], prog=f"molrel data {name}")
+    """``molrel data list|info|overlap|discrepancy``."""
     from molrel import data_commands
 
-    match flags:
-        case DataList():
-            data_commands.list_sets()
-        case DataInfo(address, count):
-            data_commands.info(address, count=count)
-        case DataFetch(address, folder):
-            data_commands.fetch(address, folder)
-        case DataOverlap(source, target, columns):
-            data_commands.print_overlap(source, target, columns)
-        case DataDiscrepancy(source, target, columns, workers):
-            _set_workers(workers)
-            data_commands.print_discrepancy(source, target, columns)
-    return 0
+    return data_commands.run(arguments)
 
 
 COMMANDS = {

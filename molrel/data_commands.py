@@ -5,12 +5,94 @@ What takes seconds to import is imported by the commands that need it.
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+
+import tyro
 
 from molrel.data import catalog
 from molrel.data.entry import Entry
 from molrel.data.types import Dataset, join
+from molrel.errors import InputError
+from molrel.machine import set_workers
+
+
+@dataclass(frozen=True)
+class List:
+    """Lists the data sets of the catalogue."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Prints what is known of a data set, and whether its files are there."""
+
+    name: tyro.conf.Positional[str]
+    """Name, or name/domain."""
+    count: bool = False
+    """Also verify its files, load it and print its size."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Counts molecules and pairs that two domains share."""
+
+    source: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    target: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of CSV files that hold the molecules."""
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Compares the substructures of two domains against a permutation null."""
+
+    source: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    target: tyro.conf.Positional[str]
+    """Address or CSV file."""
+    smiles_columns: tuple[str, ...] = ("smiles_a", "smiles_b")
+    """Columns of CSV files that hold the molecules."""
+    workers: int | None = None
+    """Processes that compute features; default: one a usable core."""
+
+
+COMMANDS = {
+    "list": List,
+    "info": Info,
+    "overlap": Overlap,
+    "discrepancy": Discrepancy,
+}
+
+
+def run(arguments: list[str]) -> int:
+    """``molrel data list|info|overlap|discrepancy``."""
+    name = arguments[0] if arguments else ""
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("usage: molrel data COMMAND ...\n")
+        for command, flags in COMMANDS.items():
+            print(f"  {command:{width}}  {flags.__doc__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        raise InputError(
+            f"molrel data needs one of {', '.join(COMMANDS)}",
+            remedy=f"Did you mean {near[0]}?" if near else None,
+        )
+    match tyro.cli(COMMANDS[name], args=arguments[1:], prog=f"molrel data {name}"):
+        case List():
+            list_sets()
+        case Info(address, count):
+            info(address, count=count)
+        case Overlap(source, target, columns):
+            print_overlap(source, target, columns)
+        case Discrepancy(source, target, columns, workers):
+            set_workers(workers)
+            print_discrepancy(source, target, columns)
+    return 0
 
 
 def list_sets() -> None:
@@ -39,7 +121,6 @@ def info(address: str, *, count: bool = False) -> None:
         "molecules": sides,
         "licence": entry.licence,
         "citation": entry.citation,
-        "address": entry.address or "none of its own",
         "note": entry.note,
         "files": _presence(entry, domain),
     }
@@ -61,12 +142,10 @@ def _presence(entry: Entry, domain: str) -> str:
         return f'{come}, not installed: pip install "molrel[demo]"' if missing else come
     if not entry.files:
         return "come with molrel"
-    needed, folders = entry.needed(domain), catalog.data_folders()
-    folder = catalog.find(needed, folders)
-    paths = ", ".join(needed)
-    if folder is None:
-        return f"not found; put them into a folder and name it in MOLREL_DATA: {paths}"
-    return f"in {folder}: {paths}"
+    needed, folder = entry.needed(domain), catalog.data_folder()
+    if missing := catalog.missing_files(needed, folder):
+        return f"not found; put them into a folder and name it in MOLREL_DATA: {', '.join(missing)}"
+    return f"in {folder}: {', '.join(needed)}"
 
 
 def _size(dataset: Dataset) -> str:
@@ -79,11 +158,6 @@ def _size(dataset: Dataset) -> str:
         f"molecules, {len(dataset.rejected)} rejected (of those, molecules of more than 100 "
         f"atoms fit a larger features.max_atoms), mean label{columns} {np.nanmean(labels):.3f}"
     )
-
-
-def fetch(name: str, folder: Path | None) -> None:
-    """Downloads a set."""
-    print(catalog.fetch(name, folder))
 
 
 def print_overlap(source: str, target: str, smiles_columns: tuple[str, ...]) -> None:

@@ -104,3 +104,13 @@ def worker_count(workers: int | None = None) -> int:
     if workers < 1:
         raise InputError(f"workers is {workers}; it must be at least 1")
     return workers
+
+
+def set_workers(workers: int | None) -> None:
+    """Makes ``worker_count`` give this number from now on; None leaves it as it is.
+
+    Raises:
+      InputError: it is below 1.
+    """
+    if workers is not None:
+        os.environ["MOLREL_WORKERS"] = str(worker_count(workers))

@@ -256,10 +256,6 @@ def write_record(
       begun: record of the run that is continued, which tells the digest of its parameters.
       text: of the file that the config came from, kept as ``config.py`` for the reader.
     """
-    if text is not None:
-        if (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_bytes() != text:
-            print(f"note: the config file is not the one the run was begun with ({CONFIG_FILE})")
-        write_whole(folder / CONFIG_FILE, text)
     record = {
         "experiment": to_json(config),
         "task": asdict(prepared.task),
@@ -272,7 +268,12 @@ def write_record(
         "predictions_digest": None,
         "environment": environment(),
     }
+    # First, as it is what makes the folder a run's: one that is killed here can be continued.
     _write(record, folder)
+    if text is not None:
+        if (folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_bytes() != text:
+            print(f"note: the config file is not the one the run was begun with ({CONFIG_FILE})")
+        write_whole(folder / CONFIG_FILE, text)
     return record
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from molrel import machine
-from molrel.data import catalog
 from molrel.errors import InputError
 from molrel.machine import cpu_quota, say_once, usable_cores, user_cache, worker_count
 
@@ -83,15 +82,8 @@ def test_a_wrong_number_of_workers_is_named(text, monkeypatch):
 
 def test_a_user_without_a_home_folder(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("MOLREL_DATA", "/data")
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
-    assert user_cache() is None and catalog.cache_folder() is None
-    assert catalog.data_folders()[0] == Path("/data") and None not in catalog.data_folders()
-    with pytest.raises(InputError, match="no home folder"):
-        catalog.fetch("esol")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert catalog.cache_folder() == Path("/elsewhere/molrel/data")
+    assert user_cache() is None
 
 
 def test_a_line_is_said_once(capsys):

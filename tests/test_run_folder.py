@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from trained import ROOT, train_flags, write_domains
 
+from molrel import files, run_folder
 from molrel.cli import main
 from molrel.config_files import load_config_file
-from molrel.config_json import to_json
+from molrel.config_json import CONFIG_FILE, to_json
 from molrel.errors import InputError, RunError
 from molrel.files import LOCK
 from molrel.inference import predict_csv
@@ -86,6 +87,23 @@ def test_what_a_killed_run_left_before_its_record_is_no_obstacle(tmp_path):
     (tmp_path / LOCK).touch()
     (tmp_path / ".molrel-abc.tmp").write_text("half a record")
     assert allowed(tmp_path) is None and allowed(tmp_path, resume=True) is None
+
+
+def test_a_run_killed_after_any_of_its_first_files_goes_on(tmp_path, monkeypatch):
+    flags = [*train_flags(write_domains(tmp_path)), "--resume"]
+
+    def die(path, content):
+        files.write_whole(path, content)
+        written.append(path.name)
+        if len(written) == 1 or path.name == CONFIG_FILE:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "write_whole", die)
+    written = []
+    assert main(flags) == 130 and len(written) == 1
+    # A second start must come as far as the first one, and further.
+    written = ["", ""]
+    assert main(flags) == 130 and written[-1] == CONFIG_FILE
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"name": "my project"}', "\\xff", "[" * 100_000])

@@ -227,7 +227,7 @@ def test_the_callers_handler_of_sigterm_is_put_back():
 
 def test_an_internal_error_is_its_kind_first_line_and_place(monkeypatch, capsys):
     def fail():
-        data_commands.fetch(None, None)  # pyright: ignore
+        data_commands.info(None)  # pyright: ignore
 
     monkeypatch.setattr(data_commands, "list_sets", fail)
     monkeypatch.delenv("MOLREL_DEBUG", raising=False)
@@ -250,7 +250,7 @@ def test_of_a_message_of_many_lines_the_first_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(data_commands, "list_sets", fail)
     assert cli.main(["data", "list"]) == 1
     error = capsys.readouterr().err
-    assert "RuntimeError: RESOURCE_EXHAUSTED: Out of memory, at molrel/commands.py:" in error
+    assert "RuntimeError: RESOURCE_EXHAUSTED: Out of memory, at molrel/data_commands.py:" in error
     assert len(error.splitlines()) == 1
 
 

@@ -1,21 +1,17 @@
-"""The data sets that molrel knows by name: finding, verifying, loading and fetching them."""
+"""The data sets that molrel knows by name: finding, verifying and loading them."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import os
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from molrel.data.entries import ENTRIES
 from molrel.data.entry import Entry
 from molrel.data.types import Dataset
 from molrel.errors import InputError
-from molrel.machine import user_cache
 
 
 def names() -> tuple[str, ...]:
@@ -50,16 +46,14 @@ def describe(name: str) -> Entry:
     )
 
 
-def load(address: str, *, data_folder: Path | None = None, max_atoms: int = 100) -> Dataset:
+def load(address: str, *, max_atoms: int = 100) -> Dataset:
     """Loads a data set by its address; sets of positives only come without negatives.
 
-    Files are looked for in ``data_folder`` alone if it is given, otherwise in the folder
-    that MOLREL_DATA names, in the cache folder of ``fetch``, and in ``shared/data`` beside
-    the repository. Their sha256 must be the catalogue's.
+    What does not come with molrel is read from the folder that MOLREL_DATA names; the sha256
+    of its files must be the catalogue's.
 
     Args:
       address: one of ``names()``, such as "mixtures/hydrocarbons" or "ddinter2".
-      data_folder: see above.
       max_atoms: molecules with more heavy atoms are set aside.
 
     Raises:
@@ -74,91 +68,34 @@ def load(address: str, *, data_folder: Path | None = None, max_atoms: int = 100)
         )
     folder, domain = Path(), address.partition("/")[2]
     if entry.files:
-        needed = entry.needed(domain)
-        folder = _locate(entry, needed, data_folder)
-        for path, expected in needed.items():
-            _verify(folder / path, expected)
+        folder = _folder_of(entry, entry.needed(domain))
     return entry.reader(folder, domain, max_atoms)
 
 
-def fetch(name: str, folder: Path | None = None) -> Path:
-    """Downloads the files of a set that are not there yet, and verifies them.
+def data_folder() -> Path | None:
+    """The folder that MOLREL_DATA names."""
+    named_folder = os.environ.get("MOLREL_DATA")
+    return Path(named_folder) if named_folder else None
 
-    A file appears under its name only once it is complete and its sha256 is right.
 
-    Args:
-      name: of the set.
-      folder: data folder to put it in; the default is the cache folder, where ``load``
-        looks.
+def missing_files(needed: Iterable[str], folder: Path | None) -> list[str]:
+    """The files that a folder lacks: all without a folder. What is in them is not looked at."""
+    return [path for path in needed if folder is None or not (folder / path).is_file()]
 
-    Returns:
-      The data folder.
 
-    Raises:
-      InputError: the set needs no download or has no address, the download fails, or what
-        comes is not the catalogue's file.
-    """
-    entry = describe(name)
-    if not entry.files:
-        raise InputError(f"{entry.name} needs no download: it comes with molrel's packages")
-    folder = cache_folder() if folder is None else Path(folder)
-    if folder is None:
+def _folder_of(entry: Entry, needed: Mapping[str, str]) -> Path:
+    """The data folder, in which every file is that of the catalogue."""
+    folder = data_folder()
+    missing = missing_files(needed, folder)
+    if folder is None or missing:
+        where = f"{folder}, which MOLREL_DATA names, lacks" if folder else "no folder has"
         raise InputError(
-            "this user has no home folder to put data in", remedy="Name one with --folder"
+            f"{where} the files of {entry.name}: {', '.join(missing)}",
+            remedy=f"Set MOLREL_DATA to a folder that has them. Sources: {entry.citation}",
         )
-    if not entry.address:
-        raise InputError(
-            f"{entry.name} was put together from several sources and has no address of its own",
-            remedy=f"Put {', '.join(entry.files)} into a folder and name it in MOLREL_DATA. "
-            f"Sources: {entry.citation}",
-        )
-    for path, expected in entry.files.items():
-        if not (folder / path).is_file():
-            _download(f"{entry.address.rstrip('/')}/{path}", folder / path, expected)
+    for path, expected in needed.items():
         _verify(folder / path, expected)
     return folder
-
-
-def cache_folder() -> Path | None:
-    """Where ``fetch`` puts data: $XDG_CACHE_HOME/molrel/data, or ~/.cache/molrel/data.
-
-    None without a home folder.
-    """
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(base) / "molrel" if base else user_cache()
-    return None if folder is None else folder / "data"
-
-
-def data_folders() -> list[Path]:
-    """Folders that ``load`` looks in, in that order."""
-    repository = Path(__file__).resolve().parents[2]
-    named_folder, cached = os.environ.get("MOLREL_DATA"), cache_folder()
-    return [
-        *([Path(named_folder)] if named_folder else []),
-        *([cached] if cached else []),
-        repository.parent / "shared" / "data",
-    ]
-
-
-def find(needed: Iterable[str], folders: Iterable[Path]) -> Path | None:
-    """The first folder that has all of the files; what is in them is not looked at."""
-    for folder in folders:
-        if all((folder / path).is_file() for path in needed):
-            return folder
-    return None
-
-
-def _locate(entry: Entry, needed: Iterable[str], data_folder: Path | None) -> Path:
-    folders = data_folders() if data_folder is None else [Path(data_folder)]
-    folder = find(needed, folders)
-    if folder is not None:
-        return folder
-    sources = "gets them" if entry.address else "names their sources"
-    raise InputError(
-        f"the files of {entry.name} ({', '.join(needed)}) are not in "
-        + " or ".join(str(folder) for folder in folders),
-        remedy=f"`molrel data fetch {entry.name}` {sources}; MOLREL_DATA names their folder",
-    )
 
 
 def _sha256(path: Path) -> str:
@@ -174,21 +111,3 @@ def _verify(path: Path, expected: str) -> None:
             path=path,
             remedy="Delete it and get it again",
         )
-
-
-def _download(address: str, path: Path, expected: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own beside the goal, so that the last step is a rename.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
-        partial = Path(folder) / path.name
-        try:
-            with urllib.request.urlopen(address, timeout=60) as answer, open(partial, "wb") as out:
-                while block := answer.read(1 << 20):
-                    out.write(block)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise InputError(
-                f"cannot download {address}: {error}",
-                remedy="Check the network, or set MOLREL_DATA to a folder that has the file",
-            ) from error
-        _verify(partial, expected)
-        partial.replace(path)

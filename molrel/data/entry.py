@@ -22,7 +22,6 @@ class Entry:
       columns: what the sides of an example are.
       licence: of the data.
       citation: where it comes from.
-      address: URL below which the files of ``files`` can be had; "" if there is none.
       packages: that its files come with, of the extra ``demo``.
       files: path within a data folder -> sha256; empty for sets that come with a package.
       file_a_domain: whether each domain has a file of its own, called after it, and needs none
@@ -39,7 +38,6 @@ class Entry:
     citation: str
     reader: Reader
     packages: tuple[str, ...] = ()
-    address: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     file_a_domain: bool = False
     note: str = ""

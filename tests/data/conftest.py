@@ -14,10 +14,7 @@ def staged():
     @cache
     def load(name: str, max_atoms: int = 100):
         entry = catalog.describe(name)
-        if not any(
-            all((folder / path).is_file() for path in entry.needed(name.partition("/")[2]))
-            for folder in catalog.data_folders()
-        ):
+        if catalog.missing_files(entry.needed(name.partition("/")[2]), catalog.data_folder()):
             pytest.skip(f"{name} is not on this machine")
         return catalog.load(name, max_atoms=max_atoms)
 

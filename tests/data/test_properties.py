@@ -89,10 +89,11 @@ def test_opioid_affinities_need_no_download():
     assert found.task.targets == ("pKi",) and 5 < found.examples.labels.mean() < 8
 
 
-def test_a_domain_with_a_file_of_its_own_needs_no_other(tmp_path):
+def test_a_domain_with_a_file_of_its_own_needs_no_other(tmp_path, monkeypatch):
     entry = catalog.describe("moleculeace")
     assert list(entry.needed("CHEMBL204_Ki")) == ["moleculeace/CHEMBL204_Ki.csv.gz"]
     assert len(entry.needed()) == len(facts.MOLECULEACE_TARGETS) == 25
+    monkeypatch.setenv("MOLREL_DATA", str(tmp_path))
     with pytest.raises(InputError, match="CHEMBL204_Ki.csv.gz") as caught:
-        catalog.load("moleculeace/CHEMBL204_Ki", data_folder=tmp_path)
+        catalog.load("moleculeace/CHEMBL204_Ki")
     assert "CHEMBL233" not in str(caught.value)
