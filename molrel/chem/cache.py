@@ -23,7 +23,7 @@ from molrel.chem.processes import map_in_processes
 from molrel.chem.smiles import MoleculeError, canonical_smiles
 from molrel.machine import NO_HOME, say_once, user_cache, worker_count
 
-FEATURISER_VERSION = 1
+FEATURISER_VERSION = 2
 """To be raised whenever the features of some molecule change."""
 
 _MAGIC = b"molrel-features\n"

@@ -15,7 +15,7 @@ from molrel.chem.groups import match_groups
 from molrel.chem.pictures import draw
 from molrel.chem.scaffolds import scaffold_of
 from molrel.chem.schemes import FEATURE_SCHEMES, Column, Number
-from molrel.chem.smiles import FLAGS, canonicalise, find_flags, guarded, inchikey
+from molrel.chem.smiles import FLAGS, canonicalise, find_flags, guarded
 from molrel.errors import InputError
 
 
@@ -62,7 +62,6 @@ class MoleculeFeatures:
 
     Attributes:
       smiles: canonical SMILES.
-      inchikey: see ``smiles.Parsed``.
       scaffold: Murcko scaffold SMILES, "" for a molecule without rings.
       flags: see ``smiles.Parsed``.
       atom_codes: int16 [A, Ca], one code for each categorical column of the scheme.
@@ -79,7 +78,6 @@ class MoleculeFeatures:
     """
 
     smiles: str
-    inchikey: str
     scaffold: str
     flags: tuple[str, ...]
     atom_codes: np.ndarray
@@ -128,7 +126,6 @@ def _featurise(molecule: Chem.Mol, canonical: str, config: FeatureConfig) -> Mol
         picture, positions = draw(molecule, config.picture_size)
     return MoleculeFeatures(
         smiles=canonical,
-        inchikey=inchikey(molecule, canonical),
         scaffold=scaffold_of(molecule),
         flags=find_flags(molecule),
         atom_codes=atom_codes,
