@@ -48,8 +48,8 @@ from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
 from molrel.evaluate.selection import selection_metrics
 from molrel.memory import peak_memory_mb, reset_peak_memory
-from molrel.methods.classical import TUNED, fit_classical
 from molrel.methods.distrans import DisTransConfig
+from molrel.methods.estimators import TUNED, fit_classical
 from molrel.methods.method import active
 from molrel.prepare import Prepared, label_scale, prepare
 from molrel.problem import Fit, subset

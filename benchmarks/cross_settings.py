@@ -11,9 +11,9 @@ from molrel.config import DataConfig, Experiment
 from molrel.methods.adaptation import AdaptationConfig
 from molrel.methods.cgib import CGIBConfig
 from molrel.methods.cigin import CIGINConfig
-from molrel.methods.classical import Learner
 from molrel.methods.cmrl import CMRLConfig
 from molrel.methods.distrans import DisTransConfig, LossWeights
+from molrel.methods.estimators import Learner
 from molrel.methods.fingerprint_mlp import FingerprintMLPConfig
 from molrel.methods.method import MethodConfig
 from molrel.methods.separation import SeparationConfig

@@ -26,7 +26,7 @@ from molrel.data.batches import concatenate
 from molrel.data.catalog import describe
 from molrel.data.scaffold_splits import split_fingerprint
 from molrel.errors import NotDefined
-from molrel.methods.classical import Learner, fit_classical, fold
+from molrel.methods.estimators import Learner, fit_classical, fold
 from molrel.prepare import Prepared, prepare
 from molrel.problem import Fit
 from molrel.run_folder import environment  # noqa: E402

@@ -9,7 +9,7 @@ from molrel.data.batches import concatenate
 from molrel.data.splits import bag_ids, role_ids
 from molrel.data.types import Examples, Task, by_target, one_against_others
 from molrel.evaluate.floors import floor_scores
-from molrel.methods.classical import bag_fingerprints, fit_classical
+from molrel.methods.estimators import bag_fingerprints, fit_classical
 from molrel.prepare import Prepared
 
 

@@ -26,6 +26,7 @@ from molrel.train.checkpoint import RunState
 from molrel.train.loop import count_devices, make_optimiser, train
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import Program, Vary, compile_step, unstack
+from molrel.train.whole import fit_whole
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,21 @@ class Problem:
         return make_optimiser(self.config.optimiser, self.config.train.steps)
 
     def fit(self, score: Scorer, **settings: Any) -> tuple[RunState, dict[str, float]]:
-        """``train.train`` of this problem; ``settings`` are its other arguments."""
+        """``train.train`` of this problem, or ``fit_whole`` of a method without steps.
+
+        Args:
+          score: scores the source's validation part.
+          **settings: other arguments of ``train.train``.
+        """
+        if self.method.fit is not None:
+            return fit_whole(
+                self.method,
+                self.prepared.table,
+                self.sampler.source,
+                score.validate,
+                seeds=settings["seeds"],
+                folder=settings["folder"],
+            )
         return train(
             self.method,
             self.prepared.table,
@@ -218,7 +233,7 @@ class Fit:
         largest = {name: max(values, key=abs) for name, values in self.grid.items()}
         self.problem = make_problem(with_options(config, largest), prepared)
         self.scorer = Scorer(self.problem)
-        self.program = self._compile()
+        self.program = self._compile() if self.problem.method.fit is None else None
 
     def _compile(self) -> Program:
         config = self.problem.config

@@ -1,279 +1,293 @@
-"""Classical learners on Morgan counts: what a learned representation must beat.
+"""Classical learners on Morgan counts as methods: trained, kept and predicted with like any other.
 
-Fingerprints (Rogers & Hahn, J. Chem. Inf. Model. 50:742, 2010) with a classical learner are
-competitive with graph networks on molecular relations. The learners are scikit-learn's:
-logistic or ridge regression, random forest (Breiman, Mach. Learn. 45:5, 2001), histogram
-gradient boosting (Ke et al., NeurIPS 2017) and support vector regression.
+scikit-learn fits them, all training examples at once (``estimators``); what they have learned
+is kept as arrays, and scores are computed from these. The random forest is often the best learner
+of a table, and the one to beat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
+import flax.struct
+import jax
+import jax.numpy as jnp
 import numpy as np
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler
-from sklearn.svm import SVR
+from jaxtyping import Array, Float, Int, UInt8
 
-from molrel.data.types import by_target
-from molrel.errors import InputError, RunError
+from molrel.data.knowledge import DomainKnowledge
+from molrel.data.splits import bag_ids
+from molrel.data.table import MoleculeTable
+from molrel.data.types import Examples
+from molrel.fields import at
+from molrel.methods.batch import Sides
+from molrel.methods.estimators import Fitted, Learner, bag_fingerprints, fit
+from molrel.methods.method import Method, Need, SourceOnlyConfig, Variables, undefined
+from molrel.nn.graph import Molecules
+from molrel.nn.trees import Trees, stack_padded, sum_of_trees
 
-MAX_COLUMNS = 1024
-CHUNK = 20_000
-
-Learner = Literal["linear", "forest", "boosting", "svm"]
-# What the one setting of each learner that is tuned is called, and its default.
-TUNED = {
-    "linear": ("strength of the penalty", 1.0),
-    "forest": ("examples in a leaf", 1),
-    "boosting": ("learning rate", 0.1),
-    "svm": ("C", 10.0),
-}
+SURE = 1e-7  # Probabilities are kept this far from 0 and 1, where logits are infinite.
+NEVER = -1e4  # Logit of a class that no training example had.
 
 
-def bag_fingerprints(fingerprints: np.ndarray, bags: Sequence[np.ndarray]) -> np.ndarray:
-    """Counts of bags of molecules: those of the molecules added up.
+@dataclass(frozen=True)
+class ClassicalConfig(SourceOnlyConfig):
+    """What the learners have in common."""
 
-    Args:
-      fingerprints: uint8 [M, B], counts of molecules.
-      bags: molecule ids of each bag (``splits.bag_ids``).
+    takes_sides: ClassVar[tuple[int, ...]] = (1, 2)
+    learner: ClassVar[Learner]
 
-    Returns:
-      uint8 [number of bags, B]; more than 255 is given as 255.
-    """
-    return np.stack(
-        [np.minimum(fingerprints[bag].sum(0, dtype=np.int64), 255) for bag in bags]
-    ).astype(np.uint8)
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Morgan counts."""
+        return frozenset({"fingerprints"})
 
+    def settings(self) -> dict[str, Any]:
+        """Of ``estimators.fit``."""
+        raise NotImplementedError
 
-def pair_features(
-    fingerprints: np.ndarray, sides: np.ndarray, *, symmetric: bool = True
-) -> np.ndarray:
-    """Features of examples of one or two molecules.
-
-    Args:
-      fingerprints: uint8 [M, B], counts; those above 127 are taken as 127.
-      sides: int [N, 1] or [N, 2], molecules of each example.
-      symmetric: whether the order of the two molecules plays no role.
-
-    Returns:
-      uint8 [N, 2B]: sum and absolute difference of the two (from which a tree can tell
-      the larger and the smaller count) if symmetric, otherwise one after the other;
-      uint8 [N, B] for one molecule.
-    """
-    counts = np.minimum(fingerprints, 127)
-    if sides.shape[1] == 1:
-        return counts[sides[:, 0]]
-    a, b = counts[sides[:, 0]], counts[sides[:, 1]]
-    if symmetric:
-        a, b = a + b, np.maximum(a, b) - np.minimum(a, b)
-    return np.concatenate([a, b], axis=1)
+    def build(
+        self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
+    ) -> Method:
+        """See ``MethodConfig``."""
+        task = {"kind": kind, "symmetric": symmetric}
+        return classical(self.learner, kind, n_outputs, symmetric, self.settings() | task)
 
 
-def fold(fingerprints: np.ndarray, bits: int) -> np.ndarray:
-    """Folds uint8 [M, B] to [M, bits], as if hashed to fewer bits: counts that meet add up.
+@dataclass(frozen=True)
+class ForestConfig(ClassicalConfig):
+    """Random forest (Breiman, Mach. Learn. 45:5, 2001)."""
 
-    Args:
-      fingerprints: counts.
-      bits: a divisor of B.
+    learner: ClassVar[Learner] = "forest"
+    trees: int = at(100, least=1, static=True)
+    leaf: int = at(1, least=1, static=True)
+    """Fewest examples in a leaf."""
+    examples: int = at(40_000, least=1, static=True)
+    """Most examples to learn from, drawn by the seed: bounds the memory."""
+    examples_per_tree: int = at(15_000, least=1, static=True)
 
-    Returns:
-      uint8 [M, bits]; more than 255 is given as 255.
-    """
-    folded = fingerprints.reshape(len(fingerprints), -1, bits).sum(axis=1, dtype=np.int64)
-    return np.minimum(folded, 255).astype(np.uint8)
-
-
-def informative(fingerprints: np.ndarray, molecules: np.ndarray) -> np.ndarray:
-    """Drops the columns that are constant over the training molecules.
-
-    No tree can split on them, so this only saves time and memory. Where more than 1024
-    columns are left, the fingerprints are folded to 1024 bits first.
-
-    Args:
-      fingerprints: uint8 [M, B], counts.
-      molecules: int, the training molecules.
-
-    Returns:
-      uint8 [M, B'], at least one column.
-    """
-    for counts in (fingerprints, fold(fingerprints, _folded_size(fingerprints.shape[1]))):
-        varied = np.ptp(counts[molecules], axis=0) > 0
-        if varied.sum() <= MAX_COLUMNS:
-            break
-    return counts[:, varied] if varied.any() else counts[:, :1]  # pyright: ignore
-
-
-def _folded_size(bits: int) -> int:
-    """The largest divisor of the number of bits that is at most 1024."""
-    return max(d for d in range(1, min(bits, MAX_COLUMNS) + 1) if bits % d == 0)
-
-
-def fit_classical(
-    learner: Learner,
-    fingerprints: np.ndarray,
-    sides: np.ndarray,
-    labels: np.ndarray,
-    targets: Sequence[np.ndarray],
-    *,
-    kind: str = "binary",
-    symmetric: bool = True,
-    seed: int = 0,
-    setting: float | None = None,
-    n_estimators: int = 100,
-    max_examples: int = 40_000,
-    examples_per_tree: int = 15_000,
-) -> list[np.ndarray]:
-    """Fits a learner to source examples and scores other sets of examples.
-
-    Args:
-      learner: ``linear`` (logistic or ridge regression on scaled counts), ``forest``,
-        ``boosting`` or, of a regression, ``svm``.
-      fingerprints: uint8 [M, B], Morgan counts of molecules (or bags).
-      sides: int [n, 1] or [n, 2], training examples; exchanging the molecules of a pair
-        changes no score if ``symmetric``.
-      labels: [n], NaN where unknown (left out); 0 or 1 for classes, or the number of the class.
-        [n, T] of several targets, which are learned one by one.
-      targets: int [m, 1] or [m, 2] each, examples to score.
-      kind: "regression" for predictions in the unit of the labels, else probabilities.
-      symmetric: whether f(a, b) = f(b, a) must hold.
-      seed: of the learner and of the subsample.
-      setting: the learner's tuned setting (``TUNED``); None takes the default.
-      n_estimators: trees.
-      max_examples: a random subsample of this size is trained on if there are more, which
-        bounds the memory; boosting, which passes over the data for every tree, takes a third.
-      examples_per_tree: drawn from these with replacement for each tree of the forest, at
-        most; more would cost time and, as trees then differ less, gain little.
-
-    Returns:
-      float64 [m] for each of ``targets``; [m, C] of the classes 0 to C - 1 for a multiclass
-      task; [m, T] of several targets.
-
-    Raises:
-      InputError: no training label is known.
-      RunError: the learner has diverged: a score is not finite.
-    """
-    if labels.ndim == 2:
-        settings = {
-            "kind": kind,
-            "symmetric": symmetric,
-            "seed": seed,
-            "setting": setting,
-            "n_estimators": n_estimators,
-            "max_examples": max_examples,
-            "examples_per_tree": examples_per_tree,
+    def settings(self) -> dict[str, Any]:
+        """See ``ClassicalConfig``."""
+        return {
+            "setting": self.leaf,
+            "n_estimators": self.trees,
+            "max_examples": self.examples,
+            "examples_per_tree": self.examples_per_tree,
         }
-        each = [
-            fit_classical(learner, fingerprints, sides, column, targets, **settings)
-            for column in labels.T
-        ]
-        return [by_target(columns) for columns in zip(*each, strict=True)]
-    chosen = np.flatnonzero(~np.isnan(labels))
-    if not len(chosen):
-        raise InputError(f"the {learner} learner has no labelled example to learn from")
-    tuned, default = TUNED[learner]
-    setting = default if setting is None else setting
-    max_examples = max_examples // 3 if learner == "boosting" else max_examples
-    if len(chosen) > max_examples:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_examples, replace=False))
-    counts = informative(fingerprints, np.unique(sides[chosen]))
-    model = _learner(learner, kind, seed, setting, n_estimators, examples_per_tree, len(chosen))
-    single_class = kind != "regression" and len(np.unique(labels[chosen])) == 1
-    mean, scale = learning_unit(labels[chosen]) if kind == "regression" else (0.0, 1.0)
-    if not single_class:
-        learned = labels[chosen] if (mean, scale) == (0, 1) else (labels[chosen] - mean) / scale
-        model.fit(pair_features(counts, sides[chosen], symmetric=symmetric), learned)
-
-    def score(part: np.ndarray) -> np.ndarray:
-        if single_class:  # which not every learner can be fitted to
-            return np.full(len(part), float(labels[chosen][0]))
-        features = pair_features(counts, part, symmetric=symmetric)
-        if kind == "regression":
-            return model.predict(features) * scale + mean
-        probabilities = model.predict_proba(features)
-        if kind != "multiclass":
-            return probabilities[:, 1]
-        out = np.zeros((len(part), int(model.classes_.max()) + 1))
-        out[:, model.classes_.astype(int)] = probabilities
-        return out
-
-    # In pieces, for scikit-learn makes float32 of all features that it is given at once.
-    scores = [
-        np.concatenate([score(t[i : i + CHUNK]) for i in range(0, max(len(t), 1), CHUNK)])
-        if len(t)
-        else np.zeros(0)
-        for t in targets
-    ]
-    bad = sum(int((~np.isfinite(s)).sum()) for s in scores)
-    if bad:
-        raise RunError(
-            f"the {learner} learner has diverged (seed {seed}, {tuned} {setting}): "
-            f"{bad} of {sum(s.size for s in scores)} scores are not finite"
-        )
-    return scores
 
 
-def learning_unit(labels: np.ndarray) -> tuple[float, float]:
-    """(mean, scale) that labels [n] of a regression are standardised with, where they must be.
+@dataclass(frozen=True)
+class BoostingConfig(ClassicalConfig):
+    """Histogram gradient boosting (Ke et al., NeurIPS 2017)."""
 
-    scikit-learn compares impurities with absolute numbers and takes variances as differences of
-    squares: trees do not split labels near 1e-30, nor small differences of large ones. Ordinary
-    labels are left as they are: (0, 1).
+    learner: ClassVar[Learner] = "boosting"
+    trees: int = at(100, least=1, static=True)
+    rate: float = at(0.1, above=0, static=True)
+    """Learning rate."""
+    examples: int = at(13_333, least=1, static=True)
+    """Most examples to learn from, drawn by the seed: each tree passes over all of them."""
+
+    def settings(self) -> dict[str, Any]:
+        """See ``ClassicalConfig``."""
+        return {
+            "setting": self.rate,
+            "n_estimators": self.trees,
+            "max_examples": 3 * self.examples,
+        }
+
+
+@dataclass(frozen=True)
+class LinearConfig(ClassicalConfig):
+    """Logistic regression, or ridge regression where labels are measured, on scaled counts."""
+
+    learner: ClassVar[Learner] = "linear"
+    penalty: float = at(1.0, above=0, static=True)
+    examples: int = at(40_000, least=1, static=True)
+    """Most examples to learn from, drawn by the seed."""
+
+    def settings(self) -> dict[str, Any]:
+        """See ``ClassicalConfig``."""
+        return {"setting": self.penalty, "max_examples": self.examples}
+
+
+@flax.struct.dataclass
+class Counts:
+    """z: uint8 [U, B], Morgan counts."""
+
+    z: UInt8[Array, "u b"]
+
+
+def classical(
+    learner: Learner, kind: str, n_outputs: int, symmetric: bool, settings: dict[str, Any]
+) -> Method:
+    """The method of a learner; each target of a multilabel task has a learner of its own.
+
+    Its parameters have a leading target axis: ``column`` int32 [T, B], where each bit of the
+    fingerprint is counted (``Columns``); ``offset`` [T, C]; and ``trees`` or, of the linear
+    learner, ``kernel`` [T, W, C].
     """
-    values = labels.astype(np.float64)
-    mean, scale = float(values.mean()), float(values.std())
-    ordinary = 1e-3 < scale < 1e6 and abs(mean) < 1e4 * scale
-    return (0.0, 1.0) if ordinary or not scale > 0 else (mean, scale)
+    width = n_outputs if kind == "multiclass" else 1
+    logit = learner == "forest" and kind != "regression"
+
+    def fit_all(seed: int, table: MoleculeTable, examples: Examples) -> Variables:
+        ids, bags = bag_ids(examples)
+        counts = bag_fingerprints(np.asarray(table.fingerprints), bags)
+        each = []
+        for labels in np.asarray(examples.labels, np.float64).T:
+            fitted = fit(learner, counts, ids, labels, seed=seed, **settings)
+            each.append(_as_arrays(learner, fitted, kind, width, counts.shape[1], ids.shape[1]))
+        return Variables(stack_padded(each), {})
+
+    def encode(params: Any, state: Any, molecules: Molecules) -> Counts:
+        assert molecules.fingerprints is not None
+        return Counts(molecules.fingerprints)
+
+    def predict(params: Any, state: Any, encoded: Counts, sides: Sides) -> Float[Array, "p t"]:
+        bags = [_sum_of_bag(encoded.z, side) for side in sides]
+
+        def of_target(own: dict[str, Any]) -> Float[Array, "p c"]:
+            x = _features([_counted(bag, own["column"]) for bag in bags], symmetric)
+            if "kernel" in own:
+                return x.astype(jnp.float32) @ own["kernel"] + own["offset"][None]
+            out = sum_of_trees(Trees(**own["trees"]), x) + own["offset"][None]
+            if not logit:
+                return out
+            p = jnp.clip(out, SURE, 1 - SURE)
+            return jnp.log(p) - (jnp.log1p(-p) if width == 1 else 0.0)
+
+        found = jax.lax.map(of_target, params)
+        return found[0] if kind == "multiclass" else found[..., 0].T
+
+    return Method(
+        init=undefined,
+        loss=undefined,
+        encode=encode,
+        predict=predict,
+        embed=lambda encoded: encoded.z.astype(jnp.float32),
+        fit=fit_all,
+    )
 
 
-def _learner(
-    learner: Learner,
-    kind: str,
-    seed: int,
-    setting: float,
-    n_estimators: int,
-    examples_per_tree: int,
-    n_examples: int,
-) -> Any:
-    """The scikit-learn estimator."""
-    regression = kind == "regression"
-    if learner == "linear":
-        linear = (
-            Ridge(alpha=setting)
-            if regression
-            else LogisticRegression(C=1 / setting, max_iter=300, random_state=seed)
-        )
-        return make_pipeline(MaxAbsScaler(), linear)
-    if learner == "svm":
-        return SVR(C=setting)
-    if learner == "boosting":
-        boosting = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        return boosting(
-            learning_rate=setting,
-            max_iter=n_estimators,
-            max_features=0.3,
-            # A class of few examples has second derivatives near 0: without a penalty the values
-            # of its leaves, which are divided by them, grow without bound.
-            l2_regularization=1.0 if kind == "multiclass" else 0.0,
-            early_stopping=False,  # pyright: ignore[reportArgumentType]
-            random_state=seed,
-        )
-    settings: dict[str, Any] = {
-        "n_estimators": n_estimators,
-        "max_samples": min(examples_per_tree, n_examples),
-        "min_samples_leaf": int(setting),
-        "n_jobs": 2,
-        "random_state": seed,
+def _sum_of_bag(z: UInt8[Array, "u b"], side: Int[Array, "p s"]) -> Int[Array, "p b"]:
+    """Counts of the molecules of each bag added up."""
+    return jnp.where(side[..., None] >= 0, z[side], 0).astype(jnp.int32).sum(axis=1)
+
+
+def _counted(bag: Int[Array, "p b"], column: Int[Array, " b"]) -> UInt8[Array, "p b"]:
+    """``estimators.fold`` of counts, and what ``pair_features`` makes of large ones."""
+    folded = jax.ops.segment_sum(bag.T, column, len(column)).T
+    return jnp.minimum(folded, 127).astype(jnp.uint8)
+
+
+def _features(sides: list[UInt8[Array, "p b"]], symmetric: bool) -> UInt8[Array, "p w"]:
+    """``estimators.pair_features``."""
+    if len(sides) == 1:
+        return sides[0]
+    a, b = sides
+    if symmetric:
+        a, b = a + b, jnp.maximum(a, b) - jnp.minimum(a, b)
+    return jnp.concatenate([a, b], axis=1)
+
+
+class _Tree(NamedTuple):
+    """The nodes of one tree; ``value`` is float [N, C]."""
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+
+
+def _as_arrays(
+    learner: Learner, fitted: Fitted, kind: str, width: int, bits: int, n_sides: int
+) -> dict[str, Any]:
+    """What a learner has learned of one target, as arrays over all B bits of a fingerprint."""
+    model, (folded, kept) = fitted.model, fitted.columns
+    # Where the features that it was given stand among those of ``_features``.
+    places = np.concatenate([kept + side * bits for side in range(n_sides)])
+    kernel, trees = np.zeros((n_sides * bits, width)), []
+    if model is None:
+        offset = _certain(int(fitted.mean), kind, width, probability=learner == "forest")
+    else:
+        offset, outputs = np.full(width, fitted.mean), np.arange(width)
+        if kind == "multiclass":
+            offset, outputs = _classes(model, width, probability=learner == "forest")
+        if learner == "linear":
+            scaler, linear = model
+            weights = np.atleast_2d(linear.coef_).T / scaler.scale_[:, None]
+            kernel[places[:, None], outputs] = weights * fitted.scale
+            offset[outputs] += np.atleast_1d(linear.intercept_) * fitted.scale
+        elif learner == "forest":
+            trees = [_of_forest(t.tree_, outputs, width, model) for t in model.estimators_]
+        else:
+            offset[outputs] += np.ravel(model._baseline_prediction) * fitted.scale
+            trees = [
+                _of_boosting(tree.nodes, int(output), width)
+                for round_ in model._predictors
+                for tree, output in zip(round_, outputs, strict=True)
+            ]
+    own = {
+        "column": (np.arange(bits) % folded).astype(np.int32),
+        "offset": offset.astype(np.float32),
     }
-    # One third is the usual share for regression; classification takes the square root.
-    if regression:
-        return RandomForestRegressor(max_features=1 / 3, **settings)
-    return RandomForestClassifier(**settings)
+    if learner == "linear":
+        return own | {"kernel": kernel.astype(np.float32)}
+    return own | {"trees": _pack(trees, places, fitted.scale, width)}
+
+
+def _certain(label: int, kind: str, width: int, *, probability: bool) -> np.ndarray:
+    """What is said of every example by a learner that was taught a single class."""
+    of_class = np.eye(width)[label] if kind == "multiclass" else np.full(1, float(label))
+    return of_class if probability else np.where(of_class > 0, 1.0, -1.0) * np.log(1 / SURE)
+
+
+def _classes(model: Any, width: int, *, probability: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(offset of every class, classes that the model has outputs for)."""
+    present = np.asarray(model.classes_, int)
+    if probability:
+        return np.zeros(width), present
+    offset = np.full(width, NEVER)
+    offset[present] = 0.0
+    # Of two classes the model scores the second against the first.
+    return offset, present[1:] if len(present) == 2 else present
+
+
+def _of_forest(tree: Any, outputs: np.ndarray, width: int, model: Any) -> _Tree:
+    """A tree of scikit-learn's forest, its share of the mean."""
+    found = tree.value[:, 0, :] / len(model.estimators_)
+    value = np.zeros((len(found), width))
+    # The second of two columns is the probability of the label 1.
+    value[:, outputs] = found[:, 1:] if width == 1 and found.shape[1] == 2 else found
+    inner = tree.children_left >= 0
+    left, right = (np.where(inner, c, 0) for c in (tree.children_left, tree.children_right))
+    return _Tree(np.where(inner, tree.feature, 0), tree.threshold, left, right, value)
+
+
+def _of_boosting(nodes: np.ndarray, output: int, width: int) -> _Tree:
+    """A tree of scikit-learn's histogram gradient boosting."""
+    inner = nodes["is_leaf"] == 0
+    value = np.zeros((len(nodes), width))
+    value[:, output] = nodes["value"]
+    feature, left, right = (
+        np.where(inner, nodes[name], 0) for name in ("feature_idx", "left", "right")
+    )
+    return _Tree(feature, nodes["num_threshold"], left, right, value)
+
+
+def _pack(
+    trees: list[_Tree], places: np.ndarray, scale: float, width: int
+) -> dict[str, np.ndarray]:
+    """Fields of ``Trees``; a single leaf of 0 where there is none."""
+    zero = np.zeros(1, np.int64)
+    none = _Tree(zero, zero, zero, zero, np.zeros((1, width)))
+    packed = stack_padded([tree._asdict() for tree in trees or [none]])
+    return {
+        "feature": places[packed["feature"]].astype(np.int32),
+        # Counts are whole numbers, so what is above a threshold stays above it as float32.
+        "threshold": packed["threshold"].astype(np.float32),
+        "left": packed["left"].astype(np.int32),
+        "right": packed["right"].astype(np.int32),
+        "value": (packed["value"] * scale).astype(np.float32),
+    }

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 from jaxtyping import Array, Float, Int, Key
 
 from molrel.data.knowledge import DomainKnowledge
+from molrel.data.table import MoleculeTable
+from molrel.data.types import Examples
 from molrel.errors import NotDefined
 from molrel.methods.batch import Batch, Sides
 from molrel.nn.graph import Molecules
@@ -67,8 +69,9 @@ Loss = Callable[[Params, State, Batch, Context], LossOutput]
 Term = Callable[[dict[str, Array], Batch, Context], Float[Array, ""]]
 
 
-def _undefined(*_: Any) -> Any:
-    raise NotDefined("this method has a loss alone: it neither encodes nor predicts")
+def undefined(*_: Any) -> Any:
+    """In place of a function that a method does not have."""
+    raise NotDefined("this method has no such function: it has a loss alone, or is fitted whole")
 
 
 class Method(NamedTuple):
@@ -84,15 +87,19 @@ class Method(NamedTuple):
       start: (key, variables, table, batches) -> Variables; called once before training with
         index batches that hold every training example of the source once, on one device, and
         not inside a jit. None for methods that start from ``init`` as it is.
+      fit: (seed, table, examples) -> Variables of NumPy arrays; learns from all training examples
+        of the source at once, on the host, in place of ``init`` and steps with ``loss``. None for
+        methods that are trained by steps.
     """
 
     init: Callable[[Array, Batch], Variables]
     loss: Loss
-    encode: Callable[[Params, State, Molecules], Any] = _undefined
-    predict: Callable[[Params, State, Any, Sides], Float[Array, "p t"]] = _undefined
-    embed: Callable[[Any], Float[Array, "u d"]] = _undefined
+    encode: Callable[[Params, State, Molecules], Any] = undefined
+    predict: Callable[[Params, State, Any, Sides], Float[Array, "p t"]] = undefined
+    embed: Callable[[Any], Float[Array, "u d"]] = undefined
     target: bool = False
     start: Callable[..., Variables] | None = None
+    fit: Callable[[int, MoleculeTable, Examples], Variables] | None = None
 
 
 class MethodConfig(Protocol):
