@@ -132,7 +132,7 @@ def every_method() -> list[type]:
             if isinstance(cls, type) and cls.__module__ == info.name
             if dataclasses.is_dataclass(cls) and hasattr(cls, "build") and hasattr(cls, "adapts")
         ]
-    return found
+    return [cls for cls in found if not any(cls in other.__mro__[1:] for other in found)]
 
 
 def loss_of(method: Method, params, state, batch, key, progress, axis_name=None):
