@@ -15,7 +15,7 @@ import re
 import sys
 import zipfile
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from molrel.errors import InputError
 from molrel.files import PACKERS
@@ -134,6 +134,7 @@ def _nearby(path: Path) -> str | None:
     return f"Files there: {', '.join(tables)}" if tables else None
 
 
+@runtime_checkable
 class _Stream(Protocol):
     def read(self, size: int, /) -> bytes: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
@@ -17,6 +17,7 @@ from molrel.nn.graph import Molecules
 
 Params = Any
 State = Any
+_Config = TypeVar("_Config")
 Need = Literal["pictures", "fingerprints", "scaffolds"]
 
 
@@ -102,6 +103,7 @@ class Method(NamedTuple):
     fit: Callable[[int, MoleculeTable, Examples], Variables] | None = None
 
 
+@runtime_checkable
 class MethodConfig(Protocol):
     """The settings of a method, a frozen dataclass that builds it.
 
@@ -166,7 +168,7 @@ class SourceOnlyConfig:
         """Only the graph."""
         return frozenset()
 
-    def source_only(self) -> Self:
+    def source_only(self: _Config) -> _Config:
         """See ``MethodConfig``."""
         return self
 
@@ -206,9 +208,9 @@ class Wrapper:
         """As the wrapped method."""
         return self.base.needs
 
-    def source_only(self) -> Self:
+    def source_only(self: _Config) -> _Config:
         """The same around the wrapped method without its terms that look at the target."""
-        return replace(self, base=self.base.source_only())
+        return replace(self, base=self.base.source_only())  # pyright: ignore
 
 
 def with_term(method: Method, name: str, weight: Any, term: Term) -> Method:

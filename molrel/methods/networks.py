@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -116,6 +116,7 @@ class TwoViewConfig:
         }
 
 
+@runtime_checkable
 class Network(Protocol):
     """A flax module that encodes each molecule once and then relates encoded molecules.
 

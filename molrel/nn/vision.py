@@ -117,7 +117,7 @@ def _ink(pictures: UInt8[Array, "u s s 3"], dtype: jnp.dtype | None) -> Float[Ar
     return ((255 - pictures).astype(jnp.float32) / 255).astype(dtype or jnp.float32)
 
 
-def _pool(feature_map: Float[Array, "u h w c"]) -> Float[Array, "u 2c"]:
+def _pool(feature_map: Float[Array, "u h w c"]) -> Float[Array, "u 2*c"]:
     """Mean and maximum over the positions.
 
     The maximum is read where ``argmax`` finds it. The gradient of ``max`` looks for the places

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from molrel.data.batches import (
     Budget,
+    MoleculeSizes,
     Sampler,
     all_batches,
     choose_budget,
@@ -26,10 +27,12 @@ RNG = np.random.default_rng(0)
 N_MOLECULES = 40
 
 
-class Sizes:
+class Sizes(MoleculeSizes):
     """Stands for ``MoleculeSizes`` of a table whose molecule m has m + 1 atoms."""
 
-    padding_id = N_MOLECULES
+    def __init__(self):
+        self.padding_id = N_MOLECULES
+
     per_molecule = np.concatenate(
         [np.repeat(np.arange(1, N_MOLECULES + 1)[:, None], 5, axis=1), np.zeros((1, 5), int)]
     )

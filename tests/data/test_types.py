@@ -60,6 +60,6 @@ def test_join_gives_one_molecule_list_and_keeps_what_is_meant():
 
 
 def test_molecules_of_examples_are_those_in_use():
-    examples = Examples.pairs(np.array([(5, 2), (2, 7)]), [0, 1])
+    examples = Examples.pairs(np.array([(5, 2), (2, 7)]), np.array([0, 1]))
     assert examples.molecules().tolist() == [2, 5, 7]
     assert examples.take(np.array([1])).molecules().tolist() == [2, 7]
