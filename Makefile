@@ -2,6 +2,7 @@
 # make test   environment, lint, types, import contracts, tests
 # make test-slow   the tests that `make test` leaves out, about ten minutes
 # make lint   the same without the tests
+# make docs   the pages of docs/ as a site in build/site, their links checked
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install -qq
 BASELINE := runs/source_only
 DEMO := runs/demo
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run.stamp
@@ -30,6 +31,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build
+
 clean:
 	rm -rf $(VENV) build *.egg-info
 
@@ -43,6 +47,11 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements.txt
 	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/docs.stamp: requirements-docs.txt $(VENV)/run.stamp
+	@echo "Installing the tools for the documentation"
+	@$(PIP) -r requirements-docs.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp

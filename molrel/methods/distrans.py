@@ -3,7 +3,7 @@
 A reconstruction. Of the paper (Zhang et al., SIGKDD 2026, arXiv 2605.16799) only the
 abstract is public: graph and picture encoders, gradient reversal weighted by the
 topological discrepancy of substructures, and guidance by functional groups across
-domains. Every equation below is our own choice; README.md lists what is known.
+domains. Every equation below is our own choice; docs/distrans.md lists what is known.
 
 One batch, from integers to the loss:
 
