@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,106 +16,75 @@ from cells import best_trial, jobs, seeds_of
 from cross_settings import PRESETS, SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
 from store import made_of, read_cells, short_hash, write_frame, write_json
 
-from molrel.evaluate.bootstrap import intervals, paired_difference
+from molrel.evaluate.compare import Scored, main_metric
 from molrel.evaluate.markdown import cell, markdown_table, number
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.ranks import rank_methods, save_ranks
 
 CLASSIFICATION = ("auroc", "ap", "f1", "accuracy")
 REGRESSION = ("rmse", "mae", "r2", "spearman")
-# By whether the task is a regression: of RMSE smaller is better, of AUROC larger.
-MAIN = {True: "rmse", False: "auroc"}
+MAIN = ("auroc", "rmse")
+Cells = Sequence[Mapping[str, Any]]
 # Raised by hand when a change of the code changes rows that are made of the same cells.
 VERSION = 2
 FULL = "DisTrans"
 LEARNED = ("classical", "source-only", "adaptation", "DisTrans")
 
 
-class Scored:
-    """The scores of one method on one part of a setting, ready for the bootstrap.
+def scored(about: Mapping[str, Any], cells: Cells, part: str) -> Scored:
+    """The scores of one method on one part of a setting; several classes one against the others."""
+    values = about["parts"][part]
+    labels = np.array(values["labels"], np.float64)
+    scores = np.array([cell["scores"][part] for cell in cells], np.float64)
+    if about["kind"] == "multiclass":
+        labels = (labels[:, None] == np.arange(about["n_classes"])).astype(np.float64)
+        if scores.ndim == 2:  # a floor of constant scores
+            scores = np.broadcast_to(scores[..., None], (*scores.shape, about["n_classes"]))
+    return Scored(labels, scores, np.array(values["clusters"]), np.array(values["strata"]))
 
-    A multiclass task is judged as one yes/no question for every pair and class (micro
-    average); its accuracy is that of the most probable class.
-    """
 
-    def __init__(self, about: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], part: str):
-        values = about["parts"][part]
-        self.kind = about["kind"]
-        self.labels = np.array(values["labels"])
-        self.strata = np.array(values["strata"])
-        self.clusters = np.array(values["clusters"])
-        self.scores = np.array([cell["scores"][part] for cell in cells], np.float64)
-        if self.kind == "multiclass" and self.scores.ndim == 2:  # a floor of constant scores
-            shape = (*self.scores.shape, about["n_classes"])
-            self.scores = np.broadcast_to(self.scores[..., None], shape)
-
-    def arrays(self, stratum: str = "all") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(labels [n], scores [S, n], clusters [n, C]) of a stratum."""
-        keep = np.ones(len(self.labels), bool) if stratum == "all" else self.strata == stratum
-        labels, scores, clusters = self.labels[keep], self.scores[:, keep], self.clusters[keep]
-        if self.kind != "multiclass":
-            return labels, scores, clusters
-        classes = np.arange(scores.shape[2])
-        return (
-            (labels[:, None] == classes).astype(float).reshape(-1),
-            scores.reshape(len(scores), -1),
-            np.repeat(clusters, len(classes), axis=0),
-        )
-
-    def size(self, stratum: str = "all") -> int:
-        """Number of examples of a stratum."""
-        return int(len(self.labels) if stratum == "all" else (self.strata == stratum).sum())
-
-    def right(self, stratum: str = "all") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same, for accuracy: whether the most probable class is the label."""
-        keep = np.ones(len(self.labels), bool) if stratum == "all" else self.strata == stratum
-        right = self.scores[:, keep].argmax(axis=2) == self.labels[keep]
-        return np.ones(keep.sum()), right.astype(float), self.clusters[keep]
+def judged(about: Mapping[str, Any], cells: Cells, part: str) -> Scored:
+    """``scored``; of a multiclass task every pair and class is one yes/no question."""
+    found = scored(about, cells, part)
+    return found.pooled() if about["kind"] == "multiclass" else found
 
 
 def method_rows(
-    about: Mapping[str, Any],
-    cells: Sequence[Mapping[str, Any]],
-    reference: Sequence[Mapping[str, Any]],
-    replicates: int,
+    about: Mapping[str, Any], cells: Cells, reference: Cells, replicates: int
 ) -> list[dict[str, Any]]:
     """Rows of one method in one setting: every stratum and metric, and the difference."""
-    target, valid = Scored(about, cells, "target"), Scored(about, cells, "source-valid")
-    reads_target = cells[0]["family"] == "ceiling" or cells[0]["method"] == TARGET_DEGREE
-    regression = about["kind"] == "regression"
-    metrics: Sequence[str] = REGRESSION if regression else CLASSIFICATION
-    thresholds: Any = 0.5
-    if about["kind"] == "binary":
-        thresholds = [best_threshold(valid.labels, s) for s in valid.scores]
-    if about["kind"] == "multiclass":
+    kind, reads_target = about["kind"], cells[0]["family"] == "ceiling"
+    reads_target |= cells[0]["method"] == TARGET_DEGREE
+    examples, target = scored(about, cells, "target"), judged(about, cells, "target")
+    metrics: Sequence[str] = REGRESSION if kind == "regression" else CLASSIFICATION
+    if kind == "binary":
+        valid = scored(about, cells, "source-valid")
+        cuts = [best_threshold(valid.labels, s) for s in valid.scores]
+        target = replace(target, thresholds=cuts)
+    if kind == "multiclass":
         metrics = ("auroc", "ap")
-    rows = []
-    strata = sorted(set(target.strata))
-    for stratum in ["all", *strata]:
-        if stratum != "all" and len(strata) == 1:
-            continue
-        data = target.arrays(stratum)
-        chosen = metrics if stratum == "all" else metrics[: 1 if regression else 2]
+    rows, strata = [], sorted(set(examples.strata))
+    for stratum in ["all", *(strata if len(strata) > 1 else [])]:
+        chosen = metrics if stratum == "all" else metrics[: 1 if kind == "regression" else 2]
         if reads_target:  # its scores of the source, and so the threshold, mean nothing
             chosen = [name for name in chosen if name not in ("f1", "accuracy")]
-        found = intervals(chosen, *data, replicates=replicates, thresholds=thresholds)
-        if about["kind"] == "multiclass" and stratum == "all" and not reads_target:
-            found |= intervals(["accuracy"], *target.right(), replicates=replicates)
+        data = target.stratum(stratum)
+        found = data.judge(chosen, replicates=replicates)
+        if kind == "multiclass" and stratum == "all" and not reads_target:
+            found |= examples.most_probable().judge(["accuracy"], replicates=replicates)
         rows += [
             {"split": "target", "stratum": stratum, "metric": name, **value._asdict()}
-            | {"n_examples": target.size(stratum), "n_seeds": len(data[1])}
-            | {"prevalence": float(data[0].mean()) if about["kind"] == "binary" else None}
+            | {"n_examples": len(examples.stratum(stratum)), "n_seeds": len(data.scores)}
+            | {"prevalence": float(data.labels.mean()) if kind == "binary" else None}
             for name, value in found.items()
         ]
-    main = MAIN[regression]
-    inside = Scored(about, cells, "source-test").arrays()
-    if len(inside[0]) and not reads_target:
-        value = intervals([main], *inside, replicates=max(20, replicates // 4))[main]
+    main = main_metric(kind)
+    inside = judged(about, cells, "source-test")
+    if len(inside) and not reads_target:
+        value = inside.judge([main], replicates=max(20, replicates // 4))[main]
         rows.append({"split": "source-test", "stratum": "all", "metric": main, **value._asdict()})
     if reference and reference[0]["method"] != cells[0]["method"]:
-        other = Scored(about, reference, "target").arrays()[1]
-        labels, scores, clusters = target.arrays()
-        value = paired_difference(main, labels, scores, other, clusters, replicates=replicates)
+        value = target.minus(judged(about, reference, "target"), main, replicates=replicates)
         rows.append(
             {"split": "target", "stratum": "all", "metric": f"{main} - {SHARED}", **value._asdict()}
         )
@@ -135,9 +105,8 @@ def difference(
     names = [p for each in paths for p in each.values()]
     path = folder / f"difference-{_hash(names, replicates)}.json"
     if not path.is_file():
-        ours, other = (Scored(about, read_cells(p), "target").arrays() for p in paths)
-        main = MAIN[about["kind"] == "regression"]
-        value = paired_difference(main, ours[0], ours[1], other[1], ours[2], replicates=replicates)
+        ours, other = (judged(about, read_cells(p), "target") for p in paths)
+        value = ours.minus(other, main_metric(about["kind"]), replicates=replicates)
         write_json(path, value._asdict())
     return json.loads(path.read_text())
 
@@ -183,7 +152,7 @@ def setting_rows(
         for row in cached_rows(cache, about, cells, base, replicates):
             rows.append(common | row | cost | {"tuned": rate})
             whole = row["split"] == "target" and row["stratum"] == "all"
-            if whole and row["metric"] in MAIN.values():
+            if whole and row["metric"] in MAIN:
                 main_values[job.name] = sign * row["mean"]
     rows += _against_others(folder / name, about, found, main_values, rows, replicates)
     return rows
@@ -206,7 +175,7 @@ def _against_others(folder, about, found, values, rows, replicates) -> list[dict
             pairs.append((name, max(others, key=learned.__getitem__), "best other"))
         if found[name].entrant.family == "control" and FULL in values:
             pairs.append((name, FULL, FULL))
-    main, extra = MAIN[about["kind"] == "regression"], []
+    main, extra = main_metric(about["kind"]), []
     for name, other, title in pairs:
         value = difference(folder, about, [found[name].paths, found[other].paths], replicates)
         common = next(r for r in rows if r["method"] == name)
@@ -279,7 +248,7 @@ def write_tables(
 def main_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """The main metric on the whole target: one row a method and setting."""
     whole = (frame["split"] == "target") & (frame["stratum"] == "all")
-    return frame.loc[whole & frame["metric"].isin(MAIN.values())]
+    return frame.loc[whole & frame["metric"].isin(MAIN)]
 
 
 def rank_panels(frame: pd.DataFrame, order: Sequence[str]) -> dict[str, Any]:
@@ -369,7 +338,7 @@ def _wide(part: pd.DataFrame, order: Sequence[str]) -> str:
                 & (part["split"] == "target")
                 & (part["stratum"] == "all")
             ].set_index("metric")
-            main = next((m for m in MAIN.values() if m in here.index), None)
+            main = next((m for m in MAIN if m in here.index), None)
             if main is None:
                 row[setting] = ""
                 continue
@@ -445,7 +414,7 @@ def _setting_section(part: pd.DataFrame, order: Sequence[str]) -> str:
     target = part.loc[part["split"] == "target"]
     strata = [s for s in dict.fromkeys(target["stratum"]) if s != "all"]
     regression = "rmse" in set(part["metric"])
-    metrics = REGRESSION if regression else CLASSIFICATION
+    metrics, main = (REGRESSION, "rmse") if regression else (CLASSIFICATION, "auroc")
     rows = []
     for method in order:
         mine = target[target["method"] == method]
@@ -456,13 +425,13 @@ def _setting_section(part: pd.DataFrame, order: Sequence[str]) -> str:
         for metric in metrics:
             if metric in set(target["metric"]):
                 row[metric] = _interval(whole, metric)
-        row[f"minus {SHARED}"] = _interval(whole, f"{MAIN[regression]} - {SHARED}", sign=True)
-        row["minus best other"] = _interval(whole, f"{MAIN[regression]} - best other", sign=True)
+        row[f"minus {SHARED}"] = _interval(whole, f"{main} - {SHARED}", sign=True)
+        row["minus best other"] = _interval(whole, f"{main} - best other", sign=True)
         if "control" in set(part["family"]):
-            row[f"minus {FULL}"] = _interval(whole, f"{MAIN[regression]} - {FULL}", sign=True)
+            row[f"minus {FULL}"] = _interval(whole, f"{main} - {FULL}", sign=True)
         for stratum in strata:
             there = mine[mine["stratum"] == stratum].set_index("metric")
-            row[stratum] = _interval(there, MAIN[regression])
+            row[stratum] = _interval(there, main)
         inside = part[(part["method"] == method) & (part["split"] == "source-test")]
         row["in-domain"] = f"{inside['mean'].iloc[0]:.3f}" if len(inside) else ""
         rows.append(row)

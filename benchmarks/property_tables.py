@@ -15,34 +15,23 @@ from property_cells import about_path, jobs, seeds_of
 from property_settings import BACKBONES, FLOORS, PRESETS, SETS, Preset, methods_of
 from store import made_of, read_cells, short_hash, write_frame, write_json
 
-from molrel.evaluate.bootstrap import intervals, paired_difference
+from molrel.evaluate.compare import Scored, main_metric
 from molrel.evaluate.markdown import cell, markdown_table
 
 Cells = Sequence[Mapping[str, Any]]
 
 
-def main_metric(kind: str) -> str:
-    """ROC-AUC of classifications (the mean over label columns), RMSE of regressions."""
-    return "rmse" if kind == "regression" else "auroc"
-
-
-class Part:
-    """The test part of a set, or one stratum of it."""
-
-    def __init__(self, about: Mapping[str, Any], stratum: str = "all"):
-        values = about["parts"]["test"]
-        labels = np.array(values["labels"], np.float64)
-        self.kind = about["kind"]
-        self.rows = np.ones(len(labels), bool)
-        if stratum in values["marks"]:
-            self.rows = np.array(values["marks"][stratum], bool)
-        elif stratum != "all":
-            self.rows = np.array(values["strata"]) == stratum
-        self.labels, self.clusters = labels[self.rows], np.array(values["clusters"])[self.rows]
-
-    def scores(self, cells: Cells, when: str = "best") -> np.ndarray:
-        """[S, n, T] of the seeds; a floor has no last epoch."""
-        return np.array([c.get(when, c["best"])["test"] for c in cells], np.float64)[:, self.rows]
+def scored(
+    about: Mapping[str, Any], cells: Cells, stratum: str = "all", when: str = "best"
+) -> Scored:
+    """The test part of a set, or one stratum of it; a floor has no last epoch."""
+    values = about["parts"]["test"]
+    scores = np.array([c.get(when, c["best"])["test"] for c in cells], np.float64)
+    strata = np.array(values["strata"])
+    if stratum in values["marks"]:
+        strata = np.where(np.array(values["marks"][stratum], bool), stratum, "")
+    labels = np.array(values["labels"], np.float64)
+    return Scored(labels, scores, np.array(values["clusters"]), strata).stratum(stratum)
 
 
 def reference_of(method: str) -> str | None:
@@ -59,42 +48,25 @@ def method_rows(
     metrics = [metric] if metric == "rmse" else [metric, "ap"]
     strata = ["all", *about["parts"]["test"]["marks"], "new scaffold"]
     for stratum in strata:
-        part = Part(about, stratum)
-        if len(part.labels) < 2:
-            continue
         for when in ("best", "last") if stratum == "all" else ("best",):
+            part = scored(about, cells, stratum, when)
+            if len(part) < 2:
+                continue
             chosen = metrics if stratum == "all" and when == "best" else metrics[:1]
-            scores = part.scores(cells, when)
-            found = intervals(chosen, part.labels, scores, part.clusters, replicates=replicates)
-            single = [
-                intervals(metrics[:1], part.labels, s[None], part.clusters, replicates=0)
-                for s in scores
-            ]
-            spread = (
-                np.std([s[metric].mean for s in single], ddof=1) if len(single) > 1 else math.nan
-            )
             rows += [
                 {
                     "stratum": stratum,
                     "epoch": when,
                     "metric": name,
                     **value._asdict(),
-                    "sd": spread if name == metric else math.nan,
-                    "n_seeds": len(scores),
-                    "n_examples": len(part.labels),
+                    "sd": part.spread(metric) if name == metric else math.nan,
+                    "n_seeds": len(part.scores),
+                    "n_examples": len(part),
                 }
-                for name, value in found.items()
+                for name, value in part.judge(chosen, replicates=replicates).items()
             ]
     if reference:
-        part = Part(about)
-        value = paired_difference(
-            metric,
-            part.labels,
-            part.scores(cells),
-            part.scores(reference),
-            part.clusters,
-            replicates=replicates,
-        )
+        value = scored(about, cells).minus(scored(about, reference), metric, replicates=replicates)
         rows.append(
             {"stratum": "all", "epoch": "best", "metric": f"{metric} - head", **value._asdict()}
         )

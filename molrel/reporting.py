@@ -16,13 +16,13 @@ from molrel.data.discrepancy import discrepancy_rows
 from molrel.data.splits import bag_ids
 from molrel.data.types import Examples, Task, one_against_others
 from molrel.errors import InputError
-from molrel.evaluate.bootstrap import paired_difference
+from molrel.evaluate.compare import main_metric
 from molrel.evaluate.markdown import number
 from molrel.evaluate.metrics import best_threshold
 from molrel.evaluate.plots import plot_run
 from molrel.evaluate.report import (
-    arrays,
     evaluate_predictions,
+    scored_of,
     seed_scores,
     write_predictions,
     write_report,
@@ -237,18 +237,16 @@ def differences(
 
     On the target, or on the source's test part where there is no target.
     """
-    metric = "rmse" if task.kind == "regression" else "auroc"
+    metric = main_metric(task.kind)
     split = "target" if "target" in set(frames[ours]["split"]) else "source-test"
     target = {n: f.loc[(f["split"] == split) & f["label"].notna()] for n, f in frames.items()}
     mine = target[ours]
-    labels, scores, molecules = arrays(mine)
+    scored = scored_of(mine)
     rows = []
     for name, other in target.items():
         if name == ours or not len(other):
             continue
-        interval = paired_difference(
-            metric, labels, scores, arrays(other)[1], molecules, replicates=replicates
-        )
+        interval = scored.minus(scored_of(other), metric, replicates=replicates)
         rows.append(
             {
                 "method": f"{ours} minus {name}",

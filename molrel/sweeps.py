@@ -24,9 +24,8 @@ from molrel.config import Experiment, check, may_vary, with_options
 from molrel.config_json import to_json
 from molrel.data.types import Dataset, Examples, one_against_others
 from molrel.errors import InputError, writing
-from molrel.evaluate.bootstrap import intervals, paired_difference
+from molrel.evaluate.compare import Scored, main_metric, metrics_of
 from molrel.evaluate.markdown import cell, markdown_table
-from molrel.evaluate.metrics import CLASSIFICATION, REGRESSION
 from molrel.files import only_one, write_whole
 from molrel.memory import enable_compilation_cache
 from molrel.prepare import Prepared, prepare
@@ -89,42 +88,25 @@ class Sweep:
         Raises:
           InputError: unknown metric, point or stratum.
         """
-        regression = self.kind == "regression"
-        metric = metric or self.main_metric
-        if metric not in (REGRESSION if regression else CLASSIFICATION):
+        metric = metric or main_metric(self.kind)
+        if metric not in metrics_of(self.kind):
             raise InputError(f"no metric of a {self.kind} task is called {metric!r}")
         if not 0 <= against < len(self.points):
             raise InputError(f"there is no point {against}, there are {len(self.points)}")
         chosen = self._chosen(stratum)
-        labels, clusters = self.labels[chosen], self.clusters[chosen]
-        scores = self.scores[:, :, chosen]
+        each = [Scored(self.labels, s, self.clusters).take(chosen) for s in self.scores]
         rows = []
-        for point, mine in zip(self.points, scores, strict=True):
-            value = intervals([metric], labels, mine, clusters, replicates=replicates)[metric]
-            single = [
-                intervals([metric], labels, s[None], clusters, replicates=0)[metric].mean
-                for s in mine
-            ]
+        for point, mine in zip(self.points, each, strict=True):
+            value = mine.judge([metric], replicates=replicates)[metric]
             row = dict(point) | {"mean": value.mean, "low": value.low, "high": value.high}
-            row["sd"] = np.std(single, ddof=1) if len(single) > 1 else np.nan
+            row["sd"] = mine.spread(metric)
             if len(rows) != against:
-                difference = paired_difference(
-                    metric,
-                    labels,
-                    mine,
-                    scores[against],
-                    clusters,
-                    replicates=replicates,
-                    pair_seeds=pair_seeds,
+                difference = mine.minus(
+                    each[against], metric, replicates=replicates, pair_seeds=pair_seeds
                 )
                 row |= dict(zip(("difference", "diff_low", "diff_high"), difference))
             rows.append(row)
         return pd.DataFrame(rows, columns=[*self.points[0], *COLUMNS])
-
-    @property
-    def main_metric(self) -> str:
-        """That a table shows by default."""
-        return "rmse" if self.kind == "regression" else "auroc"
 
     def _chosen(self, stratum: str) -> np.ndarray:
         """bool [N], the labelled examples of a stratum."""
@@ -169,7 +151,7 @@ def sweep(
     config = replace(config, seeds=tuple(config.seeds if seeds is None else seeds))
     config = as_run(config, source, target)
     for name, values in grid.items():
-        if name.startswith("data."):
+        if name.startswith("data.") or name == "features.max_atoms":
             raise InputError(
                 f"{name!r} changes the examples, and differences are paired",
                 remedy="Set it in the config, for the whole sweep",
@@ -202,8 +184,8 @@ def write_sweep(
     table = result.table(metric, stratum=stratum, replicates=replicates)
     text = (
         f"# {config.name}: {setting_of(config.data)}\n\n{result.part}, stratum {stratum}, "
-        f"{len(result.seeds)} seeds: {metric or result.main_metric}, mean over seeds with 95 % "
-        "intervals clustered by molecule; differences are from the first row, seed by seed.\n\n"
+        f"{len(result.seeds)} seeds: {metric or main_metric(result.kind)}, mean over seeds with "
+        "95 % intervals clustered by molecule; differences from the first row, seed by seed.\n\n"
         f"{markdown_table(_cells(table))}"
     )
     write_whole(folder / "table.md", text)

@@ -141,6 +141,7 @@ def test_seeds_that_are_pairs_are_drawn_together():
     ("grid", "words"),
     [
         ({"data.split_seed": (0, 1)}, "changes the examples"),
+        ({"features.max_atoms": (50, 100)}, "changes the examples"),
         ({"method.weights.guidence": (0.1,)}, "guidance"),
         ({"method.warmup": (0.0, 1.0)}, "method.warmup"),
         ({"method.reversal": ()}, "no value"),

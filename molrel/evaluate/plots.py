@@ -14,7 +14,7 @@ import pandas as pd
 
 from molrel.data.types import Task
 from molrel.evaluate.floors import PREFIX
-from molrel.evaluate.report import arrays, seed_scores
+from molrel.evaluate.report import scored_of, seed_scores
 from molrel.files import write_whole
 
 if TYPE_CHECKING:
@@ -225,13 +225,14 @@ def _by_target(axes: Axes, target: Mapping[str, pd.DataFrame], metric: str, titl
     from molrel.evaluate.metrics import classification_metrics
 
     first = next(iter(target.values()))
-    names = np.unique(np.asarray(first["target"], str))  # in the order of ``arrays``
-    rates = np.nanmean(arrays(first)[0], axis=0)
+    names = np.unique(np.asarray(first["target"], str))  # in the order of ``scored_of``
+    rates = np.nanmean(scored_of(first).labels, axis=0)
     known = [t for t in np.argsort(rates) if 0 < rates[t] < 1]
     for method, frame in target.items():
         if method.startswith(PREFIX):
             continue
-        labels, scores, _ = arrays(frame)
+        scored = scored_of(frame)
+        labels, scores = scored.labels, scored.scores
         values = [
             np.mean([classification_metrics(labels[:, t], s, 0.5)[metric] for s in scores[..., t]])
             for t in known

@@ -13,9 +13,9 @@ import pandas as pd
 
 from molrel.data.types import Task
 from molrel.errors import RunError
-from molrel.evaluate.bootstrap import Thresholds, intervals
+from molrel.evaluate.bootstrap import Thresholds
+from molrel.evaluate.compare import Scored, metrics_of
 from molrel.evaluate.markdown import SPLITS, markdown_table, report_markdown
-from molrel.evaluate.metrics import CLASSIFICATION, REGRESSION
 from molrel.files import write_whole
 
 __all__ = [
@@ -44,15 +44,15 @@ def molecule_ids(frame: pd.DataFrame) -> np.ndarray:
     return frame[[c for c in ("molecule_a", "molecule_b") if c in frame]].to_numpy(np.int64)
 
 
-def arrays(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(labels, scores, molecule ids) of a predictions frame, as the bootstrap takes them.
+def scored_of(frame: pd.DataFrame, thresholds: Thresholds = 0.5) -> Scored:
+    """The examples of a predictions frame.
 
-    [N], [S, N] and [N, C]; of a frame with the columns ``target`` and ``example``, which has a
-    row for each label of an example, [N, T], [S, N, T] and [N, C], NaN and 0 where there is no
-    row.
+    Of one with the columns ``target`` and ``example``, which has a row for each label of an
+    example, labels are [N, T] and scores [S, N, T], NaN and 0 where there is no row.
     """
     if "target" not in frame:
-        return frame["label"].to_numpy(np.float64), seed_scores(frame), molecule_ids(frame)
+        labels = frame["label"].to_numpy(np.float64)
+        return Scored(labels, seed_scores(frame), molecule_ids(frame), thresholds=thresholds)
     examples, first, n = np.unique(frame["example"], return_index=True, return_inverse=True)
     names, t = np.unique(np.asarray(frame["target"], str), return_inverse=True)
     labels = np.full((len(examples), len(names)), np.nan)
@@ -60,7 +60,7 @@ def arrays(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     found = seed_scores(frame)
     scores = np.zeros((len(found), *labels.shape))
     scores[:, n, t] = found
-    return labels, scores, molecule_ids(frame)[first]
+    return Scored(labels, scores, molecule_ids(frame)[first], thresholds=thresholds)
 
 
 def evaluate_predictions(
@@ -78,7 +78,7 @@ def evaluate_predictions(
       frame: one row an example, with the columns ``molecule_a``, ``molecule_b`` (int ids; the
         latter not for one-sided data), ``label`` (NaN where unknown), ``split``
         ("source-valid", "source-test" or "target"), ``stratum`` and one ``score_i`` a seed. Of
-        several targets one row a label, with ``target`` and ``example`` (``arrays``).
+        several targets one row a label, with ``target`` and ``example`` (``scored_of``).
       method, setting: names that the rows carry.
       task: regression or classification metrics.
       thresholds: decision threshold, one for all seeds or one each.
@@ -89,14 +89,15 @@ def evaluate_predictions(
       n_examples (with a label), prevalence (mean label; None for regression) and skipped
       (replicates in which the metric was not defined). Stratum "all" comes first. Of several
       targets each metric is the mean over those in which it is defined; F1 and accuracy, which
-      need a threshold for each, are left out.
+      need a threshold for each, are left out; of several classes the accuracy is that of the most
+      probable one.
 
     Raises:
       RunError: a score is not finite.
     """
     check_scores(frame, method)
     regression = task.kind == "regression"
-    metrics = REGRESSION if regression else CLASSIFICATION
+    metrics = metrics_of(task.kind)
     if "target" in frame and not regression:
         metrics = ("auroc", "ap", "brier")
     rows: list[dict[str, Any]] = []
@@ -105,20 +106,16 @@ def evaluate_predictions(
         found: dict[str, Any] = {}
         for stratum in ["all", *sorted(set(part["stratum"]))] if len(part) else []:
             chosen = part if stratum == "all" else part.loc[part["stratum"] == stratum]
-            labels, scores, molecules = arrays(chosen)
+            scored = scored_of(chosen, thresholds)
             # A stratum that holds every example is not resampled twice.
             if stratum == "all" or len(chosen) < len(part):
-                found = intervals(
-                    metrics,
-                    labels,
-                    scores,
-                    molecules,
-                    replicates=replicates,
-                    thresholds=thresholds,
-                )
+                found = scored.judge(metrics, replicates=replicates)
+                if task.kind == "multiclass":
+                    right = scored.most_probable()
+                    found |= right.judge(["accuracy"], replicates=replicates)
             common = {
                 "n_seeds": len(score_columns(frame)),
-                "n_examples": len(labels),
+                "n_examples": len(scored),
                 "prevalence": None if regression else float(chosen["label"].mean()),
             }
             for metric, interval in found.items():

@@ -256,7 +256,8 @@ def test_of_several_targets_a_row_is_a_label_and_the_metrics_are_means():
             **{f"score_{i}": s[n, t] for i, s in enumerate(scores)},
         }
     ).sample(frac=1, random_state=0)
-    got_labels, got_scores, molecules = report.arrays(frame)
+    found = report.scored_of(frame)
+    got_labels, got_scores, molecules = found.labels, found.scores, found.clusters
     np.testing.assert_array_equal(got_labels, labels)
     known = ~np.isnan(labels)
     np.testing.assert_array_equal(got_scores[:, known], scores[:, known])
