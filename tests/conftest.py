@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 from molrel.memory import enable_compilation_cache
@@ -12,11 +13,10 @@ from molrel.memory import enable_compilation_cache
 # Before JAX is imported, as it asks for. Most of the time goes into compiling programs that run
 # for milliseconds, which takes less than half of the time with these settings.
 enable_compilation_cache()
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
+_FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+if version("jaxlib") < "0.11":  # later versions end the process at a flag that they lack
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 # A copy of the public data sets beside the checkout serves where none is named.
 _STAGED = Path(__file__).resolve().parents[2] / "shared" / "data"
