@@ -27,8 +27,12 @@ if _STAGED.is_dir():
 gc.set_threshold(200_000, 50, 1000)
 
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+import typecheck  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+
+typecheck.install()
 
 # A session in the background may ignore Ctrl-C, and so would the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,3 +76,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("trained")
     train_tiny(folder)
     return folder
+
+
+@pytest.fixture
+def unchecked():
+    """For arguments that the package itself must refuse, whatever annotations say."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -231,13 +231,12 @@ def featurise_each(
 
 
 def _recall(
-    text: str, folder: Path | None, config: FeatureConfig, known: dict[str, MoleculeFeatures]
+    text: object, folder: Path | None, config: FeatureConfig, known: dict[str, MoleculeFeatures]
 ) -> bool:
     """Whether the cache has the molecule with this canonical SMILES; puts it into known."""
-    if folder is None:
+    if folder is None or not isinstance(text, str):  # reading it as SMILES says why
         return False
-    # What is no string has no file; reading it as SMILES says why.
-    features = load(cache_path(folder, str(text), config), text)
+    features = load(cache_path(folder, text, config), text)
     if features is not None:
         known[text] = features
     return features is not None

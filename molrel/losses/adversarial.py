@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Shaped
 
 from molrel.collectives import sum_counts
 from molrel.dtypes import widen
@@ -19,8 +19,8 @@ from molrel.losses.supervised import masked_mean
 def domain_cross_entropy(
     *,
     logits: Float[Array, "*shape"],
-    source_weight: Real[Array, "*shape"],
-    target_weight: Real[Array, "*shape"],
+    source_weight: Shaped[Array, "*shape"],
+    target_weight: Shaped[Array, "*shape"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Cross-entropy of a domain discriminator, each domain counting for one half.
@@ -58,8 +58,8 @@ def domain_cross_entropy(
 def domain_accuracy(
     *,
     logits: Float[Array, "*shape"],
-    source_weight: Real[Array, "*shape"],
-    target_weight: Real[Array, "*shape"],
+    source_weight: Shaped[Array, "*shape"],
+    target_weight: Shaped[Array, "*shape"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Balanced accuracy of a domain discriminator, to be watched and not differentiated.
@@ -89,8 +89,8 @@ def domain_accuracy(
 def mean_one(
     coefficient: Float[Array, "*shape"],
     *,
-    source_weight: Real[Array, "*shape"],
-    target_weight: Real[Array, "*shape"],
+    source_weight: Shaped[Array, "*shape"],
+    target_weight: Shaped[Array, "*shape"],
     axis_name: str | None = None,
 ) -> Float[Array, "*shape"]:
     """Reversal coefficients in proportion, scaled so that their mean size in the batch is 1.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from molrel.collectives import gather_rows, gather_sum, share, sum_counts
 from molrel.dtypes import widen
@@ -46,7 +46,7 @@ def info_nce(
     z_a: Float[Array, "u d"],
     z_b: Float[Array, "u d"],
     ids: Int[Array, " u"],
-    weight: Real[Array, " u"],
+    weight: Shaped[Array, " u"],
     temperature: float | Float[Array, ""] = 0.1,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
@@ -113,7 +113,7 @@ def _matching_loss(
 def prototype_sums(
     embedding: Float[Array, "q d"],
     group: Int[Array, " q"],
-    weight: Real[Array, " q"],
+    weight: Shaped[Array, " q"],
     n_groups: int,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, "g d"], Float[Array, " g"]]:
@@ -252,7 +252,7 @@ def guidance_loss(
     *,
     embedding: Float[Array, "q d"],
     group: Int[Array, " q"],
-    weight: Real[Array, " q"],
+    weight: Shaped[Array, " q"],
     prototypes: Float[Array, "g d"],
     ready: Bool[Array, " g"],
     exclude: Bool[Array, "g g"],

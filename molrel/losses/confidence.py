@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Real
+from jaxtyping import Array, Bool, Float, Shaped
 
 from molrel.collectives import gather_rows, gather_sum, share, sum_counts
 from molrel.dtypes import widen
@@ -23,7 +23,7 @@ def minimum_class_confusion(
     *,
     kind: str,
     logits: Float[Array, "n t"],
-    weight: Real[Array, " n"],
+    weight: Shaped[Array, " n"],
     temperature: float | Float[Array, ""] = 2.5,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
@@ -80,7 +80,7 @@ def prediction_entropy(
     *,
     kind: str,
     logits: Float[Array, "n t"],
-    weight: Real[Array, " n"],
+    weight: Shaped[Array, " n"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Weighted mean entropy of the predictions of a classifier, mean over multilabel tasks.
@@ -149,7 +149,7 @@ def entropy_weights(
     *,
     kind: str,
     logits: Float[Array, "n t"],
-    weight: Real[Array, " n"],
+    weight: Shaped[Array, " n"],
     axis_name: str | None = None,
 ) -> Float[Array, " n"]:
     """Weights of the examples of one domain in CDAN+E: those predicted with certainty count.

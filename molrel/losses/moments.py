@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Shaped
 
 from molrel.collectives import gather_rows, gather_sum, share, sum_counts
 from molrel.dtypes import widen
@@ -26,8 +26,8 @@ _SMALLEST_SPREAD = 1e-6
 def mk_mmd(
     *,
     features: Float[Array, "p d"],
-    source_weight: Real[Array, " p"],
-    target_weight: Real[Array, " p"],
+    source_weight: Shaped[Array, " p"],
+    target_weight: Shaped[Array, " p"],
     bandwidth: float | Float[Array, ""] | None = None,
     scales: Sequence[float] = KERNEL_SCALES,
     axis_name: str | None = None,
@@ -102,8 +102,8 @@ def mk_mmd(
 def deep_coral(
     *,
     features: Float[Array, "p d"],
-    source_weight: Real[Array, " p"],
-    target_weight: Real[Array, " p"],
+    source_weight: Shaped[Array, " p"],
+    target_weight: Shaped[Array, " p"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Squared distance of the covariances of two domains, |C_S - C_T|_F^2 / (4 D^2).

@@ -7,7 +7,7 @@ that need all examples are taken over all devices.
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Shaped
 
 from molrel.collectives import gather_sum, share
 from molrel.dtypes import widen
@@ -24,7 +24,7 @@ def orthogonality(
     *,
     shared: Float[Array, "n d"],
     private: Float[Array, "n e"],
-    weight: Real[Array, " n"],
+    weight: Shaped[Array, " n"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Difference loss of domain separation networks, for the examples of one domain.
@@ -71,7 +71,7 @@ def scale_invariant_error(
     *,
     predictions: Float[Array, "n k"],
     targets: Float[Array, "n k"],
-    weight: Real[Array, " n"],
+    weight: Shaped[Array, " n"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Reconstruction loss of domain separation networks: errors but for their mean.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Real
+from jaxtyping import Array, Bool, Float, Shaped
 
 from molrel.collectives import sum_counts
 from molrel.dtypes import widen
@@ -16,7 +16,7 @@ from molrel.losses._checks import check
 
 
 def masked_mean(
-    values: Float[Array, "*shape"], weight: Real[Array, "*shape"], axis_name: str | None = None
+    values: Float[Array, "*shape"], weight: Shaped[Array, "*shape"], axis_name: str | None = None
 ) -> Float[Array, ""]:
     """Share of the weighted mean: local sum of weight * values / global sum of weight.
 

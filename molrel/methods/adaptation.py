@@ -45,8 +45,8 @@ from molrel.methods.networks import (
 )
 from molrel.nn.gradient_reversal import reverse_gradient
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import MLP
-from molrel.nn.two_view import Sides, TwoViewNetwork
+from molrel.nn.relation import MLP, Sides
+from molrel.nn.two_view import TwoViewNetwork
 
 Alignment = Literal["dann", "cdan", "cdan_e", "mk_mmd", "coral", "mcc", "entropy"]
 NEEDS_CLASSES = ("mcc", "entropy", "cdan_e")

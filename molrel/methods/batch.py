@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from molrel.data.batches import IndexBatch
 from molrel.data.table import MoleculeTable
 from molrel.nn.graph import Molecules, gather, segment_sum
-
-Sides = tuple[Int[Array, "p s"], ...]
+from molrel.nn.relation import Sides
 
 
 @flax.struct.dataclass

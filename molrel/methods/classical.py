@@ -21,10 +21,10 @@ from molrel.data.splits import bag_ids
 from molrel.data.table import MoleculeTable
 from molrel.data.types import Examples
 from molrel.fields import at
-from molrel.methods.batch import Sides
 from molrel.methods.estimators import Fitted, Learner, bag_fingerprints, fit
 from molrel.methods.method import Method, Need, SourceOnlyConfig, Variables, undefined
 from molrel.nn.graph import Molecules
+from molrel.nn.relation import Sides
 from molrel.nn.trees import Trees, stack_padded, sum_of_trees
 
 SURE = 1e-7  # Probabilities are kept this far from 0 and 1, where logits are infinite.

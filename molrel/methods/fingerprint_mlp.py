@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from molrel.data.knowledge import DomainKnowledge
 from molrel.fields import at
 from molrel.methods.method import Method, Need, SourceOnlyConfig
 from molrel.methods.networks import source_only_method
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import MLP, PairFeatures, side_mean
+from molrel.nn.relation import MLP, PairFeatures, Sides, side_mean
 
 
 @flax.struct.dataclass
@@ -58,14 +58,14 @@ class FingerprintNetwork(nn.Module):
         return Fingerprints(jnp.log1p(folded))
 
     def relate(
-        self, e: Fingerprints, sides: tuple[Int[Array, "p s"], ...], train: bool = False
+        self, e: Fingerprints, sides: Sides, train: bool = False
     ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
         """(pair features, logits) of the sides."""
         z = self.pair(side_mean(e.z, sides[0]), side_mean(e.z, sides[1]))
         z = self.drop(z, deterministic=not train)
         return z, self.head(z)
 
-    def __call__(self, m: Molecules, sides: tuple[Int[Array, "p s"], ...]) -> Array:
+    def __call__(self, m: Molecules, sides: Sides) -> Array:
         return self.relate(self.encode(m), sides)[1]
 
 

@@ -12,8 +12,9 @@ from molrel.data.knowledge import DomainKnowledge
 from molrel.data.table import MoleculeTable
 from molrel.data.types import Examples
 from molrel.errors import NotDefined
-from molrel.methods.batch import Batch, Sides
+from molrel.methods.batch import Batch
 from molrel.nn.graph import Molecules
+from molrel.nn.relation import Sides
 
 Params = Any
 State = Any

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from molrel.fields import at
 from molrel.losses import supervised
-from molrel.methods.batch import Batch, Sides
+from molrel.methods.batch import Batch
 from molrel.methods.method import (
     Context,
     Loss,
@@ -31,6 +32,7 @@ from molrel.nn.gine import GINE
 from molrel.nn.graph import Molecules
 from molrel.nn.hu import Convolution
 from molrel.nn.molecule import MoleculeNetwork
+from molrel.nn.relation import Sides
 from molrel.nn.two_view import Branches
 from molrel.nn.vision import PICTURE_ENCODERS
 
@@ -97,7 +99,7 @@ class TwoViewConfig:
         return frozenset() if self.branches == "graph" else frozenset({"pictures"})
 
     def size(
-        self, n_outputs: int, symmetric: bool, dtype: jnp.dtype | None = None
+        self, n_outputs: int, symmetric: bool, dtype: DTypeLike | None = None
     ) -> dict[str, Any]:
         """What a ``TwoViewNetwork`` of this size is made with."""
         atoms = GINE(self.width, self.depth, dtype=dtype)

@@ -48,8 +48,8 @@ from molrel.methods.networks import (
 from molrel.nn.dense import Dense
 from molrel.nn.gine import GINE, mean_over_atoms
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import MLP, PairFeatures, side_mean
-from molrel.nn.two_view import Sides, TwoViewNetwork
+from molrel.nn.relation import MLP, PairFeatures, Sides, side_mean
+from molrel.nn.two_view import TwoViewNetwork
 
 
 @dataclass(frozen=True)

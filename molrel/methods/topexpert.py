@@ -47,7 +47,7 @@ from molrel.data.table import MoleculeTable
 from molrel.errors import NotDefined
 from molrel.fields import at
 from molrel.losses import experts as losses
-from molrel.methods.batch import Batch, Sides, gather_batch
+from molrel.methods.batch import Batch, gather_batch
 from molrel.methods.method import (
     Context,
     LossOutput,
@@ -66,7 +66,7 @@ from molrel.methods.networks import (
     statistics,
 )
 from molrel.nn.experts import ExpertNetwork
-from molrel.nn.relation import side_mean
+from molrel.nn.relation import Sides, side_mean
 
 MOST_POINTS = 35_000
 

@@ -221,7 +221,7 @@ class GATLayer(nn.Module):
     @nn.compact
     def __call__(
         self, h: Float[Array, "n d"], molecules: Molecules, bonds: Bonds
-    ) -> Float[Array, "n d"]:
+    ) -> Float[Array, "n w"]:
         if self.width % self.heads:
             raise InputError(
                 f"{self.heads} attention heads cannot share a width of {self.width}",

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float
 from molrel.nn.batch_norm import BatchNorm
 from molrel.nn.graph import Molecules
 from molrel.nn.hu import linear, uniform
-from molrel.nn.molecule import Atoms, MoleculeNetwork, Sides
+from molrel.nn.molecule import Atoms, MoleculeNetwork
+from molrel.nn.relation import Sides
 
 
 class ExpertNetwork(nn.Module):

@@ -7,6 +7,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from molrel.nn import graph as ops
@@ -71,7 +72,7 @@ class GINLayer(nn.Module):
     norm: bool = True
     last: bool = False
     message_path: MessagePath = "slots"
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "n d"]:
@@ -100,7 +101,7 @@ class GINE(nn.Module):
     width: int = 128
     depth: int = 3
     message_path: MessagePath = "slots"
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, molecules: Molecules) -> Float[Array, "n d"]:
@@ -124,7 +125,7 @@ class FragmentPool(nn.Module):
     """
 
     width: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "u f d"]:

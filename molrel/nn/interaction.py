@@ -38,9 +38,8 @@ from molrel.dtypes import widen
 from molrel.nn.dense import Dense
 from molrel.nn.gine import GINE, mean_over_atoms
 from molrel.nn.graph import Molecules, dense_atoms
-from molrel.nn.relation import MLP, PairFeatures, side_tokens
+from molrel.nn.relation import MLP, PairFeatures, Sides, side_tokens
 
-Sides = tuple[Int[Array, "p s"], ...]
 Gather = Literal["sum", "mean"]
 
 # The released gates draw their noise from here: log(u / (1 - u)) stays within +-9.2.
@@ -152,7 +151,7 @@ class InteractionNetwork(nn.Module):
 
     def tokens(
         self, e: EncodedAtoms, sides: Sides
-    ) -> tuple[tuple[Float[Array, "p t d2"], Bool[Array, "p t"]], ...]:
+    ) -> tuple[tuple[Float[Array, "p _ _"], Bool[Array, "p _"]], ...]:
         """(H', mask) of both sides, each having seen the other."""
         whole = unit_rows(e.z)
         (a, mask_a), (b, mask_b) = (side_tokens(e.atoms, e.mask, whole, s) for s in sides[:2])

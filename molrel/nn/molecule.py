@@ -5,14 +5,12 @@ from __future__ import annotations
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from molrel.nn import graph as ops
 from molrel.nn.graph import Molecules
 from molrel.nn.hu import Convolution, HuEncoder, linear
-from molrel.nn.relation import PairFeatures, side_mean
-
-Sides = tuple[Int[Array, "p s"], ...]
+from molrel.nn.relation import PairFeatures, Sides, side_mean
 
 
 @flax.struct.dataclass

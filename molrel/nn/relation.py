@@ -5,16 +5,21 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from molrel.nn.dense import Dense
+
+# Molecules of each side of P pairs, as indices; -1 is padding. A side has as many columns as its
+# largest bag.
+Sides = tuple[Int[Array, "p _"], ...]
 
 
 class GatedFusion(nn.Module):
     """z = g * W1 z_graph + (1 - g) * W2 z_picture, g = sigmoid(W [z_graph | z_picture])."""
 
     width: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -108,7 +113,7 @@ class PairFeatures(nn.Module):
 
     width: int
     symmetric: bool = True
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -133,7 +138,7 @@ class MLP(nn.Module):
 
     widths: tuple[int, ...]
     norm: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... o"]:

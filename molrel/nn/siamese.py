@@ -7,14 +7,14 @@ from typing import Literal
 import flax.linen as nn
 import flax.struct
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from molrel.dtypes import widen
 from molrel.nn.dense import Dense
 from molrel.nn.encoders import DMPNN, GAT, GCN
 from molrel.nn.gine import GINE, mean_over_atoms
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import MLP, PairFeatures, side_mean
+from molrel.nn.relation import MLP, PairFeatures, Sides, side_mean
 
 Encoder = Literal["gcn", "gin", "gat", "dmpnn"]
 ENCODERS: dict[str, type[nn.Module]] = {"gcn": GCN, "gin": GINE, "gat": GAT, "dmpnn": DMPNN}
@@ -57,12 +57,12 @@ class SiameseNetwork(nn.Module):
         return Pooled(widen(jax.nn.relu(self.readout(mean_over_atoms(self.atoms(m), m)))))
 
     def relate(
-        self, e: Pooled, sides: tuple[Int[Array, "p s"], ...], train: bool = False
+        self, e: Pooled, sides: Sides, train: bool = False
     ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
         """(pair features, logits) of the sides."""
         z = self.pair(side_mean(e.z, sides[0]), side_mean(e.z, sides[1]))
         z = self.drop(z, deterministic=not train)
         return z, self.head(z)
 
-    def __call__(self, m: Molecules, sides: tuple[Int[Array, "p s"], ...]) -> Array:
+    def __call__(self, m: Molecules, sides: Sides) -> Array:
         return self.relate(self.encode(m), sides)[1]

@@ -24,7 +24,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from molrel.dtypes import widen
 from molrel.nn import graph as ops
@@ -32,7 +32,7 @@ from molrel.nn.dense import Dense
 from molrel.nn.encoders import GATLayer, directed_bonds, sum_adjacent
 from molrel.nn.graph import Molecules
 from molrel.nn.interaction import unit_rows
-from molrel.nn.relation import side_mean
+from molrel.nn.relation import Sides, side_mean
 
 
 @flax.struct.dataclass
@@ -133,7 +133,7 @@ class SSIDDINetwork(nn.Module):
         return jnp.concatenate([shown, seen.sum(axis=1)], axis=-1), logits
 
     def relate(
-        self, e: Substructures, sides: tuple[Int[Array, "p s"], ...], train: bool = False
+        self, e: Substructures, sides: Sides, train: bool = False
     ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
         """(pair features, logits) of the sides; nothing is random in training."""
         shape = e.blocks.shape[1:]
@@ -147,5 +147,5 @@ class SSIDDINetwork(nn.Module):
         features, logits = (x.reshape(2, len(a), -1).mean(axis=0) for x in both)
         return features, logits
 
-    def __call__(self, m: Molecules, sides: tuple[Int[Array, "p s"], ...]) -> Array:
+    def __call__(self, m: Molecules, sides: Sides) -> Array:
         return self.relate(self.encode(m), sides)[1]

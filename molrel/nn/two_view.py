@@ -8,7 +8,8 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 from molrel.dtypes import widen
 from molrel.nn import graph as ops
@@ -20,6 +21,7 @@ from molrel.nn.relation import (
     MLP,
     GatedFusion,
     PairFeatures,
+    Sides,
     cross_attention,
     side_mean,
     side_tokens,
@@ -27,7 +29,6 @@ from molrel.nn.relation import (
 from molrel.nn.vision import sample_map
 
 Branches = Literal["both", "graph", "picture"]
-Sides = tuple[Int[Array, "p s"], ...]
 
 
 @flax.struct.dataclass
@@ -73,7 +74,7 @@ class TwoViewNetwork(nn.Module):
     symmetric: bool = True
     dropout: float = 0.0
     random_fragments: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     def setup(self):
         c, dtype = self, self.dtype

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.initializers import Initializer, ones, variance_scaling, zeros
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
 
 from molrel.dtypes import widen
@@ -74,7 +75,7 @@ class Conv(nn.Module):
     features: int
     size: int
     stride: int = 1
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u i j o"]:
@@ -99,7 +100,7 @@ class ResidualBlock(nn.Module):
 
     features: int
     stride: int = 1
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "u h w c"]) -> Float[Array, "u i j o"]:
@@ -112,7 +113,7 @@ class ResidualBlock(nn.Module):
         return jax.nn.relu(x + y)
 
 
-def _ink(pictures: UInt8[Array, "u s s 3"], dtype: jnp.dtype | None) -> Float[Array, "u s s 3"]:
+def _ink(pictures: UInt8[Array, "u s s 3"], dtype: DTypeLike | None) -> Float[Array, "u s s 3"]:
     """1 - x / 255, so that white is exactly the 0 that padding adds at the borders."""
     return ((255 - pictures).astype(jnp.float32) / 255).astype(dtype or jnp.float32)
 
@@ -138,7 +139,7 @@ class SmallPictureEncoder(nn.Module):
       dtype: of the computation; parameters are float32.
     """
 
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -176,7 +177,7 @@ class ResNet18(nn.Module):
       dtype: of the computation; parameters are float32.
     """
 
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(

@@ -328,7 +328,7 @@ def test_a_molecule_whose_drawing_fails_costs_no_other(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", ["C1CC", "", "C" * 200, None])
-def test_a_bad_molecule_is_named_and_the_good_ones_stay(bad, tmp_path):
+def test_a_bad_molecule_is_named_and_the_good_ones_stay(unchecked, bad, tmp_path):
     featurise_all(["CCO"], CONFIG, cache=tmp_path)
     with pytest.raises(MoleculeError) as error:
         featurise_all(["CCO", bad], CONFIG, cache=tmp_path)

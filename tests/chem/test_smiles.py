@@ -73,7 +73,7 @@ def test_molecules_without_inchi_stay_apart():
         ("C(" * 5_000, "has 5000 atoms, more than 100"),
     ],
 )
-def test_unusable_smiles_say_why(smiles, reason):
+def test_unusable_smiles_say_why(unchecked, smiles, reason):
     with pytest.raises(MoleculeError, match=reason):
         parse(smiles)
 

@@ -177,7 +177,7 @@ def test_nothing_has_weight():
         assert value == 0 and not any(np.asarray(g).any() for g in gradient.values())
 
 
-def test_wrong_shapes_are_named():
+def test_wrong_shapes_are_named(unchecked):
     with pytest.raises(ValueError, match="gate"):
         compression_cost(**make_sides() | {"gate": jnp.ones((4, 5))})
 

@@ -14,14 +14,14 @@ REAL = jnp.ones(20, bool)
 
 
 def test_assignment_by_hand():
-    q = np.asarray(experts.student_t_assignment(Z, CENTROIDS))
+    q = np.asarray(experts.student_t_assignment(*map(jnp.asarray, (Z, CENTROIDS))))
     near = 1 / (1 + ((Z[:, None] - CENTROIDS) ** 2).sum(-1))
     np.testing.assert_allclose(q, near / near.sum(1, keepdims=True), rtol=1e-5)
     np.testing.assert_allclose(q.sum(1), 1, rtol=1e-6)
 
 
 def test_sharpened_target_rows_sum_to_one_and_sharpen():
-    q = experts.student_t_assignment(Z, CENTROIDS)
+    q = experts.student_t_assignment(*map(jnp.asarray, (Z, CENTROIDS)))
     p = np.asarray(experts.sharpened_target(q, REAL))
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-6)
     by_hand = np.asarray(q) ** 2 / np.asarray(q).sum(0)
@@ -37,7 +37,7 @@ def test_equal_assignments_have_no_clustering_loss():
 
 
 def test_padding_rows_change_no_target():
-    q = experts.student_t_assignment(Z, CENTROIDS)
+    q = experts.student_t_assignment(*map(jnp.asarray, (Z, CENTROIDS)))
     padded = jnp.concatenate([q, jnp.full((5, 3), 0.9)])
     mask = jnp.arange(25) < 20
     np.testing.assert_allclose(
@@ -69,10 +69,12 @@ def test_expert_loss_by_hand():
         for k in range(3):
             weight = gate[:, k] * known[:, t]
             total += (weight * losses[:, t, k]).sum() / weight.sum() / 2
-    assert float(experts.expert_loss(losses, gate, known)) == pytest.approx(total, rel=1e-5)
+    assert float(experts.expert_loss(*map(jnp.asarray, (losses, gate, known)))) == pytest.approx(
+        total, rel=1e-5
+    )
 
 
 def test_one_expert_is_a_mean_loss():
     losses = RNG.uniform(size=(6, 1, 1)).astype(np.float32)
-    value = experts.expert_loss(losses, np.ones((6, 1), np.float32), np.ones((6, 1), bool))
+    value = experts.expert_loss(jnp.asarray(losses), jnp.ones((6, 1)), jnp.ones((6, 1), bool))
     assert float(value) == pytest.approx(losses.mean(), rel=1e-5)

@@ -173,7 +173,7 @@ def test_examples_of_the_docstrings(module):
         ({"weight": 1.0}, TypeError, "weight must be an array, got float"),
     ],
 )
-def test_wrong_arguments_are_named(change, error, message):
+def test_wrong_arguments_are_named(unchecked, change, error, message):
     arrays = {
         "logits": np.zeros((3, 2)),
         "labels": np.zeros((3, 2)),
@@ -185,7 +185,7 @@ def test_wrong_arguments_are_named(change, error, message):
         supervised.binary_cross_entropy(**{**arrays, **change})
 
 
-def test_whole_shapes_must_agree():
+def test_whole_shapes_must_agree(unchecked):
     with pytest.raises(ValueError, match=r"weight has shape \(3,\), but its shape must be \(2,\)"):
         supervised.masked_mean(jnp.ones(2), jnp.ones(3))
 

@@ -134,8 +134,9 @@ def test_softmax_cross_entropy_by_hand_and_with_two_classes_as_binary():
     )
     np.testing.assert_allclose(value, (3 * np.log(4) + np.log(2)) / 4)
     arrays = problem(3, tasks=1)
+    arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
     known = {k: arrays[k] for k in ("labels", "mask", "weight")}
-    two = np.concatenate([np.zeros_like(arrays["outputs"]), arrays["outputs"]], axis=1)
+    two = jnp.concatenate([jnp.zeros_like(arrays["outputs"]), arrays["outputs"]], axis=1)
     np.testing.assert_allclose(
         softmax_cross_entropy(logits=two, **known),
         binary_cross_entropy(logits=arrays["outputs"], **known),

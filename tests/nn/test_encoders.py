@@ -209,7 +209,9 @@ def test_bond_operations_and_their_gradients(spare):
             value = operation(argument, bonds)
             assert value.dtype == jnp.float64
             np.testing.assert_allclose(value, expected, atol=1e-12)
-            check_grads(lambda y, f=operation: f(y, bonds), (argument,), order=1, modes=["rev"])
+            check_grads(
+                jax.jit(lambda y, f=operation: f(y, bonds)), (argument,), order=1, modes=["rev"]
+            )
             # Seeds are an axis that is mapped over.
             stacked = jnp.stack([argument, 2 * argument])
             twice = jax.vmap(lambda y, f=operation: f(y, bonds))(stacked)

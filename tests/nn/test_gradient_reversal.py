@@ -135,7 +135,7 @@ def test_coefficient_that_does_not_fit(shape):
         reverse_gradient(X, jnp.ones(shape))
 
 
-def test_integers_have_no_gradient():
+def test_integers_have_no_gradient(unchecked):
     with pytest.raises(TypeError, match="x must have a float dtype, got int32"):
         reverse_gradient(jnp.arange(3), 1.0)
 

@@ -104,7 +104,7 @@ def test_sum_messages_gradient_by_finite_differences():
             out = ops.sum_messages(h, bonds, batch.neighbours, batch.neighbour_mask)
             return jnp.sum(out**2)
 
-        check_grads(value, (h, weight), order=1, modes=["rev"], eps=1e-6)
+        check_grads(jax.jit(value), (h, weight), order=1, modes=["rev"], eps=1e-6)
 
 
 def test_neighbour_slots_are_symmetric_and_lose_no_bond():

@@ -270,7 +270,9 @@ def test_sampling_gradient_in_float64():
             return sample_map(feature_map, molecule, positions)
 
         assert sample(feature_map, positions).dtype == jnp.float64
-        check_grads(sample, (feature_map, positions), order=1, eps=1e-6, atol=1e-7, rtol=1e-7)
+        check_grads(
+            jax.jit(sample), (feature_map, positions), order=1, eps=1e-6, atol=1e-7, rtol=1e-7
+        )
 
 
 def test_sampling_keeps_bfloat16():
