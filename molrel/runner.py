@@ -28,11 +28,11 @@ from molrel.sources import is_file
 
 def run(
     config: Experiment,
-    folder: Path,
+    folder: Path | str,
     *,
     resume: bool = False,
     overwrite: bool = False,
-    compare: Sequence[Path] = (),
+    compare: Sequence[Path | str] = (),
     cache: Path | None = None,
     config_file: Path | None = None,
     source: Dataset | None = None,
@@ -67,6 +67,7 @@ def run(
     config_file = config_file or own_file(config)
     columns = _columns(config) if source is None else config.data.smiles_columns
     check_sides(config, len(columns))
+    compare = [Path(other) for other in compare]
     for other in compare:
         read_predictions(other)
     folder = Path(folder)

@@ -209,7 +209,7 @@ class Run:
         return "the run's score of it is not finite"
 
 
-def load_run(folder: Path, *, trust_code: bool = False) -> Run:
+def load_run(folder: Path | str, *, trust_code: bool = False) -> Run:
     """Reads a run folder, which is data: nothing in it is executed.
 
     Args:

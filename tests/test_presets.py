@@ -176,7 +176,7 @@ def test_workers_are_passed_on(configured, monkeypatch, capsys):
     monkeypatch.setenv("MOLREL_WORKERS", "7")
     configured("test", "--workers", "3")
     assert os.environ["MOLREL_WORKERS"] == "3"
-    assert "--workers is 0" in fails(capsys, "test", "--workers", "0")
+    assert "workers is 0" in fails(capsys, "test", "--workers", "0")
 
 
 # ---- the installed package -------------------------------------------------------------------

@@ -225,7 +225,7 @@ def test_the_callers_handler_of_sigterm_is_put_back():
 # ---- faults of ours --------------------------------------------------------------------------
 
 
-def test_an_internal_error_is_its_kind_first_line_and_place(monkeypatch, capsys):
+def test_an_internal_error_is_its_kind_first_line_and_place(unchecked, monkeypatch, capsys):
     def fail():
         data_commands.info(None)  # pyright: ignore
 

@@ -28,7 +28,7 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     q = np.divide(q, total_q, out=np.zeros(q.shape), where=total_q > 0)
     middle = (p + q) / 2
 
-    def relative_entropy(x: np.ndarray) -> np.ndarray:
+    def relative_entropy(x: np.ndarray) -> np.ndarray | np.floating:
         ratio = np.divide(x, middle, out=np.ones(x.shape), where=x > 0)
         return (x * np.log2(ratio)).sum(-1)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from molrel.errors import InputError
 
@@ -19,8 +20,8 @@ Strategy = Literal["uniform", "degree"]
 
 
 def sample_negatives(
-    positives: np.ndarray,
-    known: np.ndarray,
+    positives: ArrayLike,
+    known: ArrayLike,
     pool: np.ndarray | tuple[np.ndarray, np.ndarray],
     count: int,
     *,
@@ -151,7 +152,7 @@ def _ordered_strata(positives: np.ndarray, pool: tuple, seen: np.ndarray) -> lis
     return found
 
 
-def _pairs(pairs: np.ndarray | list) -> np.ndarray:
+def _pairs(pairs: ArrayLike) -> np.ndarray:
     return np.asarray(pairs, np.int64).reshape(-1, 2)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
@@ -73,7 +74,7 @@ class Examples:
     weight: np.ndarray
 
     @classmethod
-    def pairs(cls, pairs: np.ndarray, labels: np.ndarray, domain: int = 0) -> Examples:
+    def pairs(cls, pairs: np.ndarray, labels: ArrayLike, domain: int = 0) -> Examples:
         """Examples of two single molecules; pairs is int [N, 2], labels [N] or [N, T]."""
         labels = np.asarray(labels, np.float64)
         labels = labels if labels.ndim == 2 else labels[:, None]

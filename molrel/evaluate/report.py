@@ -151,7 +151,7 @@ def check_scores(frame: pd.DataFrame, method: str) -> None:
     )
 
 
-def _shortest(x: float) -> str:
+def _shortest(x: float | np.floating) -> str:
     """The fewest digits that determine a number."""
     return repr(float(x)).removesuffix(".0")
 

@@ -185,7 +185,7 @@ def test_nothing_above_the_null_falls_back_to_plain_reversal(d):
     assert reversal_weights(d, "signed").tolist() == [0, 0]
 
 
-def test_unknown_weighting():
+def test_unknown_weighting(unchecked):
     with pytest.raises(InputError, match="shuffled"):
         reversal_weights(given_delta([0.1]), "sideways")  # pyright: ignore[reportArgumentType]
 

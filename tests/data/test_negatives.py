@@ -59,7 +59,7 @@ def test_asking_for_too_many_is_a_clear_error(strategy):
         sample_negatives(ONE, ONE[:, ::-1], np.arange(3), 3, strategy=strategy, seed=0)
 
 
-def test_unknown_strategy():
+def test_unknown_strategy(unchecked):
     with pytest.raises(InputError, match="uniform"):
         sample_negatives(ONE, NONE, np.arange(3), 1, strategy="any", seed=0)  # pyright: ignore
 
