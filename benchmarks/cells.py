@@ -54,7 +54,7 @@ from molrel.methods.method import active
 from molrel.prepare import Prepared, label_scale, prepare
 from molrel.problem import Fit, subset
 from molrel.reporting import side_ids
-from molrel.run_folder import environment
+from molrel.run_record import environment
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
 VERSION = 1

@@ -29,7 +29,7 @@ from molrel.errors import NotDefined
 from molrel.methods.estimators import Learner, fit_classical, fold
 from molrel.prepare import Prepared, prepare
 from molrel.problem import Fit
-from molrel.run_folder import environment  # noqa: E402
+from molrel.run_record import environment  # noqa: E402
 from molrel.train.step import resolve_seeds_mode
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.

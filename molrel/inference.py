@@ -20,11 +20,12 @@ from molrel.data.formats import read_table
 from molrel.data.splits import relation_ids
 from molrel.data.types import Examples, join
 from molrel.data.write import encode_table, format_of
+from molrel.divide import divide, without_molecules
 from molrel.errors import InputError, RunError
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
 from molrel.files import check_output, write_output
-from molrel.prepare import divide, name_strata, without_molecules
+from molrel.prepare import name_strata
 from molrel.reporting import part_frame, setting_of, thresholds
 from molrel.run_folder import read_predictions
 from molrel.runs import Run, load_run

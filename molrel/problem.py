@@ -23,7 +23,8 @@ from molrel.methods.method import Method
 from molrel.prepare import Prepared
 from molrel.sources import in_memory, with_full_paths
 from molrel.train.checkpoint import RunState
-from molrel.train.loop import count_devices, make_optimiser, train
+from molrel.train.loop import count_devices, train
+from molrel.train.optimiser import make_optimiser
 from molrel.train.predict import make_predictor, to_scores
 from molrel.train.step import Program, Vary, compile_step, unstack
 from molrel.train.whole import fit_whole

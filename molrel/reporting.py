@@ -28,8 +28,9 @@ from molrel.evaluate.report import (
     write_report,
 )
 from molrel.prepare import Prepared
-from molrel.run_folder import PREDICTIONS, read_predictions
-from molrel.train.loop import MetricsLog
+from molrel.run_folder import read_predictions
+from molrel.run_record import PREDICTIONS
+from molrel.train.metrics_log import MetricsLog
 
 TRANSDUCTIVE = "Adaptation sees the target's pairs without labels; the same pairs are scored."
 SELECTION = "Thresholds and model selection come from source validation."

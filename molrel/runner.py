@@ -22,7 +22,8 @@ from molrel.memory import enable_compilation_cache, peak_memory_mb
 from molrel.prepare import prepare
 from molrel.problem import Problem, Scorer, as_run, check_sides, make_problem
 from molrel.reporting import print_summary, report_run
-from molrel.run_folder import claim, read_predictions, save_best, seal_predictions, write_record
+from molrel.run_folder import read_predictions, save_best, seal_predictions
+from molrel.run_record import claim, write_record
 from molrel.sources import is_file
 
 

@@ -15,15 +15,17 @@ from molrel.chem.cache import featurise_each
 from molrel.chem.features import FeatureConfig, MoleculeFeatures
 from molrel.config import Experiment, check
 from molrel.config_json import Types, from_json
+from molrel.data.cells import parse_cells
 from molrel.data.formats import Table
-from molrel.data.read import frame_table, parse_cells
+from molrel.data.read import frame_table
 from molrel.data.table import MoleculeTable
 from molrel.data.types import Bag, Examples, Kind, Task
 from molrel.errors import InputError
 from molrel.memory import enable_compilation_cache
 from molrel.methods.method import Method
 from molrel.prepare import molecule_table
-from molrel.run_folder import RECORD, read_best, read_record
+from molrel.run_folder import read_best
+from molrel.run_record import RECORD, read_record
 from molrel.sources import is_file
 from molrel.train.predict import make_embedder, make_predictor, to_scores
 

@@ -197,8 +197,8 @@ def test_resuming_with_changed_data_is_refused(tmp_path, capsys):
 
 def test_a_target_of_which_nothing_is_left_is_an_error(tmp_path):
     from molrel.config import DataConfig
+    from molrel.divide import divide
     from molrel.errors import InputError
-    from molrel.prepare import divide
 
     write_domains(tmp_path)
     write_pairs(tmp_path / "target.csv", ["CCCCCC,C=CCC,0"])

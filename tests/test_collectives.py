@@ -180,7 +180,9 @@ def test_plain_identities_without_an_axis():
         np.testing.assert_array_equal(function(x, None), x)
     assert collectives.axis_size(None) == 1
     assert collectives.fold_in_device(key, None) is key
-    np.testing.assert_array_equal(jax.grad(lambda x: collectives.sum_counts(jnp.asarray(x), None))(2.0), 0.0)
+    np.testing.assert_array_equal(
+        jax.grad(lambda x: collectives.sum_counts(jnp.asarray(x), None))(2.0), 0.0
+    )
 
 
 if __name__ == "__main__":

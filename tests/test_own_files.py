@@ -13,8 +13,8 @@ from molrel.cli import main
 from molrel.config import DataConfig
 from molrel.data.formats import SUFFIXES
 from molrel.data.types import Task
+from molrel.divide import divide
 from molrel.errors import InputError
-from molrel.prepare import divide
 from molrel.sources import is_file, load_dataset
 
 ONE = DataConfig(target=None, smiles_columns=("smiles",), label_column="y")

@@ -10,11 +10,12 @@ from trained import HETERO, HYDROCARBONS, pairs, write_pairs
 from molrel.baselines import floors
 from molrel.config import DataConfig, Experiment
 from molrel.data.types import join
+from molrel.divide import divide
 from molrel.errors import InputError
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.evaluate.selection import selection_metrics
 from molrel.methods.siamese import SiameseConfig
-from molrel.prepare import divide, label_scale, prepare
+from molrel.prepare import label_scale, prepare
 from molrel.sources import load_dataset, sides_are_roles
 from molrel.train.predict import to_scores
 

@@ -14,14 +14,15 @@ import pandas as pd
 import pytest
 from trained import ROOT, train_flags, write_domains
 
-from molrel import files, run_folder
+from molrel import files, run_record
 from molrel.cli import main
 from molrel.config_files import load_config_file
 from molrel.config_json import CONFIG_FILE, to_json
 from molrel.errors import InputError, RunError
 from molrel.files import LOCK
 from molrel.inference import predict_csv
-from molrel.run_folder import WRITTEN, _commit, claim, numbers, read_record, save_best
+from molrel.run_folder import save_best
+from molrel.run_record import WRITTEN, _commit, claim, numbers, read_record
 from molrel.runs import load_run
 
 CONFIG = load_config_file(ROOT / "configs" / "test.py")
@@ -98,7 +99,7 @@ def test_a_run_killed_after_any_of_its_first_files_goes_on(tmp_path, monkeypatch
         if len(written) == 1 or path.name == CONFIG_FILE:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_folder, "write_whole", die)
+    monkeypatch.setattr(run_record, "write_whole", die)
     written = []
     assert main(flags) == 130 and len(written) == 1
     # A second start must come as far as the first one, and further.
@@ -415,7 +416,7 @@ def test_the_commit_is_that_of_the_package_s_own_checkout_or_none(tmp_path, monk
     package = tmp_path / "site-packages" / "molrel"
     package.mkdir(parents=True)
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.setattr("molrel.run_folder.__file__", str(package / "run_folder.py"))
+    monkeypatch.setattr("molrel.run_record.__file__", str(package / "run_record.py"))
     assert _commit() is None
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))  # without git

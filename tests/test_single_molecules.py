@@ -13,13 +13,14 @@ from molrel.config import DataConfig, Experiment, check
 from molrel.config_files import load_config_file
 from molrel.data import catalog
 from molrel.data.splits import TEST
+from molrel.divide import divide
 from molrel.errors import InputError
 from molrel.evaluate.selection import selection_metrics
 from molrel.inference import evaluate_run, predict_csv
 from molrel.methods.molecule import MoleculeGNNConfig
 from molrel.methods.siamese import SiameseConfig
 from molrel.methods.topexpert import TopExpertConfig
-from molrel.prepare import divide, prepare
+from molrel.prepare import prepare
 from molrel.runner import run
 from molrel.train.settings import OptimiserConfig, TrainConfig
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from molrel.data.cells import parse_cells
 from molrel.data.domains import scaffold_clusters
 from molrel.data.facts import (
     CHCHMINER_NOTE,
@@ -22,7 +23,6 @@ from molrel.data.facts import (
     ZHANGDDI_NOTE,
 )
 from molrel.data.formats import read_frame
-from molrel.data.read import parse_cells
 from molrel.data.types import Dataset, Examples, Rejection, Task
 from molrel.errors import InputError
 

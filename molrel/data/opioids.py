@@ -14,9 +14,10 @@ from rdkit import DataStructs
 from rdkit.Chem import MolFromSmiles
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
+from molrel.data.cells import parse_cells
 from molrel.data.facts import CLIFF, CLIFFS_NOTE
 from molrel.data.formats import read_frame
-from molrel.data.read import parse_cells, unusable
+from molrel.data.read import unusable
 from molrel.data.types import Dataset, Examples
 
 RECEPTORS = {"mu": "CHEMBL233", "delta": "CHEMBL236", "kappa": "CHEMBL237"}

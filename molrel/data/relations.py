@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from molrel.data.cells import parse_cells
 from molrel.data.facts import (
     ABSORPTION,
     CCGNET_NOTE,
@@ -20,7 +21,7 @@ from molrel.data.facts import (
     UVVIS_NOTE,
 )
 from molrel.data.formats import read_frame
-from molrel.data.read import assemble, parse_cells
+from molrel.data.read import assemble
 from molrel.data.types import Bag, Dataset, Examples, Rejection
 from molrel.errors import InputError
 

@@ -16,7 +16,8 @@ from molrel.data.types import Examples
 from molrel.methods.method import Method
 from molrel.nn.trees import stack_padded
 from molrel.train.checkpoint import RunState
-from molrel.train.loop import MetricsLog, Validate
+from molrel.train.loop import Validate
+from molrel.train.metrics_log import MetricsLog
 from molrel.train.step import TrainState
 
 

@@ -189,7 +189,7 @@ def test_rows_of_empty_cells_are_rows_and_blank_lines_are_none(tmp_path):
 
 
 def test_each_text_is_parsed_once(tmp_path, monkeypatch):
-    import molrel.data.read as module
+    import molrel.data.cells as module
 
     calls = []
     real = module.canonical_smiles

@@ -18,7 +18,7 @@ from molrel.data.knowledge import domain_knowledge
 from molrel.data.table import build_table
 from molrel.data.types import Examples
 from molrel.nn.graph import gather
-from molrel.train.loop import make_optimiser
+from molrel.train.optimiser import make_optimiser
 from molrel.train.settings import OptimiserConfig
 from molrel.train.step import compile_step, stack, unstack
 
