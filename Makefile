@@ -1,11 +1,13 @@
 # make demo   environment, training with and without adaptation on the built-in data, report
 # make test   environment, lint, types, import contracts, tests
-# make test-slow   the tests that `make test` leaves out, about ten minutes
+# make test-slow   the tests that `make test` leaves out, half an hour; also installs PyTorch Geometric,
+#             in an environment of its own, for the tests that compare with it
 # make lint   the same without the tests
 # make docs   the pages of docs/ as a site in build/site, their links checked
 
 PYTHON ?= python3
 VENV := .venv
+TORCH := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -qq
 BASELINE := runs/source_only
@@ -22,8 +24,8 @@ demo: $(VENV)/run.stamp
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -q -n 2 -m slow
+test-slow: $(VENV)/dev.stamp $(TORCH)/stamp
+	MOLREL_TORCH_PYTHON=$(CURDIR)/$(TORCH)/bin/python $(BIN)/python -m pytest -q -n 2 -m slow
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -35,7 +37,7 @@ docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(TORCH) build *.egg-info
 
 # What a run needs, and what the tests need on top of it; each is installed again when one of
 # the files that it is made from changes.
@@ -52,6 +54,12 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml
 $(VENV)/docs.stamp: requirements-docs.txt $(VENV)/run.stamp
 	@echo "Installing the tools for the documentation"
 	@$(PIP) -r requirements-docs.txt
+	@touch $@
+
+$(TORCH)/stamp: benchmarks/requirements-torch.txt
+	@echo "Installing PyTorch Geometric into $(TORCH)"
+	@test -x $(TORCH)/bin/pip || $(PYTHON) -m venv $(TORCH)
+	@$(TORCH)/bin/pip --disable-pip-version-check install -qq -r benchmarks/requirements-torch.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp

@@ -17,14 +17,17 @@ from molrel.config import Experiment, check
 from molrel.config_json import Types, from_json
 from molrel.data.cells import parse_cells
 from molrel.data.formats import Table
-from molrel.data.read import frame_table
+from molrel.data.read import frame_table, from_frame
 from molrel.data.table import MoleculeTable
 from molrel.data.types import Bag, Examples, Kind, Task
+from molrel.divide import without_molecules
 from molrel.errors import InputError
+from molrel.evaluate.report import evaluate_predictions
 from molrel.memory import enable_compilation_cache
 from molrel.methods.method import Method
 from molrel.prepare import molecule_table
-from molrel.run_folder import read_best
+from molrel.reporting import part_frame, thresholds
+from molrel.run_folder import read_best, read_predictions
 from molrel.run_record import RECORD, read_record
 from molrel.sources import is_file
 from molrel.train.predict import make_embedder, make_predictor, to_scores
@@ -91,6 +94,49 @@ class Run:
         scored = self.score_rows(frame_table(rows, columns, "frame"), columns, "frame")
         added = scored[[*self.score_names, "error"]].set_index(rows.index)
         return rows.assign(**{name: added[name] for name in added})
+
+    def evaluate(self, frame: pd.DataFrame, labels: str | Sequence[str]) -> pd.DataFrame:
+        """How well rows with labels are predicted; what the run has seen of them does not matter
+        here (``molrel evaluate --data`` asks).
+
+        Args:
+          frame: with the columns of the run.
+          labels: its column of labels, or columns of several targets.
+
+        Returns:
+          A row a metric: metric, mean over seeds, low and high of the 95 % interval clustered by
+          molecule, n_examples. Decision thresholds are those of the run's source validation.
+
+        Raises:
+          InputError: no row can be used, or a column is missing.
+        """
+        task = self.task
+        data = from_frame(
+            frame,
+            smiles=self.columns,
+            labels=labels,
+            kind="binary" if task.kind == "multilabel" else task.kind,
+            symmetric=task.symmetric,
+            max_atoms=self.features.max_atoms,
+            like=task,
+        )
+        features, failures = featurise_each(data.molecules, self.features)
+        left = without_molecules(data.examples, data.molecules, failures)
+        examples = data.examples.take(left)
+        compact, present = examples.compact()
+        smiles = np.array(data.molecules, object)
+        scores = self.score([features[data.molecules[m]] for m in present], compact)
+        strata = np.full(len(examples), "unknown")
+        rows = evaluate_predictions(
+            part_frame(examples, smiles, task, scores, "target", strata),
+            method=self.config.name,
+            setting="frame",
+            task=task,
+            thresholds=thresholds(read_predictions(self.folder), task),
+            replicates=self.config.train.replicates,
+        )
+        rows = [row for row in rows if row["stratum"] == "all"]
+        return pd.DataFrame(rows, columns=["metric", "mean", "low", "high", "n_examples"])
 
     def embed(self, molecules: Sequence[str]) -> np.ndarray:
         """Embeddings of molecules, float32 [S, M, D] of S seeds; NaN where a molecule cannot be

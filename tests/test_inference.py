@@ -1,6 +1,7 @@
 """Scoring the rows of a file: every row comes back, in order, the good ones with a score."""
 
 import csv
+import json
 
 import numpy as np
 import pandas as pd
@@ -180,3 +181,21 @@ def test_rows_in_memory_are_scored_as_those_of_a_file(trained, tmp_path):
     for wrong in ([], [("CCO",)], frame[["a"]]):
         with pytest.raises(InputError):
             run.predict(wrong)
+
+
+def test_labelled_rows_in_memory_are_judged_as_those_of_the_runs_own_report(trained, tmp_path):
+    run = load_run(trained / "run")
+    own = pd.read_csv(trained / "run" / "predictions.csv").query("split == 'target'")
+    frame = own.rename(columns={"smiles_a": "a", "smiles_b": "b", "label": "y"})
+    found = run.evaluate(frame[["a", "b", "y"]], "y").set_index("metric")
+    rows = json.loads((trained / "run" / "report.json").read_text())["rows"]
+    reported = {
+        r["metric"]: r["mean"]
+        for r in rows
+        if (r["method"], r["split"], r["stratum"]) == (run.config.name, "target", "all")
+    }
+    assert sorted(found.index) == sorted(reported) and (found["n_examples"] == len(own)).all()
+    np.testing.assert_allclose(found["mean"], [reported[m] for m in found.index], atol=1e-4)
+    assert (found["low"] <= found["high"]).all()
+    with pytest.raises(InputError, match="no such column|no column"):
+        run.evaluate(frame[["a", "b"]], "y")

@@ -15,6 +15,7 @@ from molrel.data.formats import SUFFIXES
 from molrel.data.types import Task
 from molrel.divide import divide
 from molrel.errors import InputError
+from molrel.runs import load_run
 from molrel.sources import is_file, load_dataset
 
 ONE = DataConfig(target=None, smiles_columns=("smiles",), label_column="y")
@@ -179,3 +180,5 @@ def test_predict_and_evaluate_of_classes(three_classes, capsys):
     assert scored[names].iloc[2].isna().all() and scored["error"][2]
     assert main(["evaluate", str(three_classes / "run"), "--data", new]) == 0
     assert "AUROC" in capsys.readouterr().out
+    judged = load_run(three_classes / "run").evaluate(pd.read_csv(new), "y").set_index("metric")
+    assert 0 <= judged["mean"]["accuracy"] <= 1 and judged["n_examples"]["accuracy"] == 2

@@ -80,6 +80,7 @@ def from_frame(
     name: str = "frame",
     max_atoms: int = 100,
     positive: str | None = None,
+    like: Task | None = None,
 ) -> Dataset:
     """A data set from a DataFrame.
 
@@ -92,6 +93,7 @@ def from_frame(
       name: of the data set, in messages and reports.
       max_atoms: molecules with more heavy atoms are set aside.
       positive: of binary labels in words, the one that is 1.
+      like: task whose classes the words of the labels are.
 
     Returns:
       The data set; rows that cannot be used are in ``rejected``, numbered from 1.
@@ -109,6 +111,7 @@ def from_frame(
         task=Task(kind, targets=tuple(map(str, targets)) or ("label",), symmetric=symmetric),
         max_atoms=max_atoms,
         positive=positive,
+        like=like,
     )
 
 

@@ -75,6 +75,7 @@ def ones(batch):
     return batch.mask.astype(jnp.float32)
 
 
+@pytest.mark.slow
 @every_convolution
 def test_same_as_pytorch_geometric(name, tmp_path):
     python = os.environ.get("MOLREL_TORCH_PYTHON", sys.executable)
