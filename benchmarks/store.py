@@ -170,7 +170,7 @@ def write_frame(
     *,
     add: bool,
 ) -> pd.DataFrame:
-    """Writes rows as CSV and gives what a reader of the file sees.
+    """Writes rows to CSV and returns the file re-read, so that tables use the rounded values.
 
     Args:
       rows: of some values of ``column``.

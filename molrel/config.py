@@ -78,7 +78,7 @@ class DataConfig:
     balance: bool = False
     """Re-draw the source's negatives one to one each epoch."""
     min_carriers: int = at(10, least=0)
-    """Molecules in each domain that must have a functional group for it to be aligned."""
+    """A functional group is aligned only if this many molecules of each domain contain it."""
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -177,9 +177,9 @@ def part_frame(
 ) -> pd.DataFrame:
     """One row an example of a part: molecules, label, split, domain, stratum, scores.
 
-    Of several targets one row a label, with its ``target`` and the number of its ``example``
-    within the part; labels that are not known are left out, but for examples that have none. Of
-    several classes each is such a target, against the others.
+    With several targets: one row per known label, with the columns ``target`` and ``example``
+    (number within the part); an example without any label has a row for each target. Several
+    classes are such targets, each against the others.
 
     Args:
       examples: N of the part.

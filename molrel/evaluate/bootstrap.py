@@ -3,8 +3,9 @@
 Pairs that share a molecule are not independent, so molecules are resampled and not pairs: the
 pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 1:386-411, 2007).
 Molecules are drawn with replacement, and the weight of an example is the product of the
-multiplicities of its molecules. A molecule is the same molecule on either side. One that is in
-every example is not resampled: the interval is for other partners of that molecule.
+multiplicities of its molecules. A molecule is the same molecule on either side. One that
+is present in every example (such as the only solvent) is kept fixed; the interval then describes
+new partners of that molecule.
 
 What to know when reading the intervals: noise of single pairs is counted about three times
 (Owen's theorem), so they are wider than needed where molecules hardly matter; seeds

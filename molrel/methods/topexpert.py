@@ -19,8 +19,8 @@ Where this differs from the release:
 
 * BatchNorm remembers the statistics of one of the two passes of a step, theirs of both;
 * the temperature of a step is that before the step's decay, theirs that after it;
-* a regression, which theirs does not have, has squared errors in place of cross-entropies and
-  predictions in place of probabilities; several classes are not defined;
+* we add regression (squared error, and predictions in place of probabilities), which the original
+  lacks; several classes are not defined;
 * an example of two molecules, which theirs does not have, shows the gate the atoms of both, and
   is aligned with the mean of the embeddings of its molecules' scaffolds. With one molecule both
   are what they were.

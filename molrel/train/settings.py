@@ -31,9 +31,9 @@ class TrainConfig:
 
     steps: int = at(1000, least=1)
     epochs: int = at(0, least=0)
-    """Passes over the training part, in place of steps; then the last batch of a pass holds
-    what is left, and ``evaluate_every`` counts passes. 0 counts steps, which run from one pass
-    into the next."""
+    """Number of epochs; 0 trains for ``steps`` instead. With epochs, the last batch of each epoch
+    may be smaller and ``evaluate_every`` is in epochs; with steps, batches run across the ends of
+    epochs."""
     source_examples: int = at(256, least=1)
     """Source examples a step, over all devices."""
     target_examples: int = at(256, least=0)
