@@ -48,8 +48,8 @@ def bag_ids(examples: Examples) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def role_ids(examples: Examples, symmetric: bool) -> np.ndarray:
-    """Like ``bag_ids``, int64 [N, S]. For ordered tasks the same bag has different numbers on the two
-    sides, so that knowing a molecule as solvent does not count as knowing it as solute."""
+    """Like ``bag_ids``, int64 [N, S]. For ordered tasks the same bag has different numbers on the
+    two sides, so that knowing a molecule as solvent does not count as knowing it as solute."""
     numbers, bags = bag_ids(examples)
     return numbers if symmetric else numbers + len(bags) * np.arange(numbers.shape[1])
 

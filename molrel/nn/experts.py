@@ -19,8 +19,9 @@ from molrel.nn.relation import Sides
 class ExpertNetwork(nn.Module):
     """K linear maps for each target, and a gate embedding, of each example.
 
-    Input of the experts: the representation that the single-head model feeds to its head. The gate sees the sum over all atoms of all
-    molecules of the example, through Dense, BatchNorm, ReLU and Dense.
+    Input of the experts: the representation that the single-head model feeds to its head. The gate
+    sees the sum over all atoms of all molecules of the example, through Dense, BatchNorm, ReLU and
+    Dense.
 
     Attributes:
       body: encodes molecules.
