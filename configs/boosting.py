@@ -3,6 +3,8 @@
     molrel train boosting --out runs/boosting
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.664 [0.614, 0.708] (3 seeds); 2 minutes on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -3,6 +3,8 @@
     molrel train cigin --out runs/cigin
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.685 [0.613, 0.753] (3 seeds); 40 seconds on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

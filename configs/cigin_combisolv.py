@@ -1,6 +1,9 @@
 """CIGIN on solvation free energies, computed -> measured, at the size of the CPU benchmark.
 
-molrel ablate cigin_combisolv --grid method.gather=sum,mean --out runs/gather
+    molrel ablate cigin_combisolv --grid method.gather=sum,mean --out runs/gather
+
+Expected: target RMSE 2.24 [1.54, 2.91] kcal/mol with the sum, 4.09 [3.47, 4.61] with the mean
+(5 seeds); CPU size. Needs combisolv in MOLREL_DATA.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -3,6 +3,8 @@
     molrel train cmrl --out runs/cmrl
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.678 [0.604, 0.744] (3 seeds); 65 seconds on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -3,6 +3,9 @@
     molrel train distrans_ddi --out runs/ddi
 
 Needs the two sets in MOLREL_DATA (``molrel data info zhangddi`` says how).
+
+Expected: target AUROC 0.522 [0.511, 0.531], source test 0.910 [0.895, 0.922] (3 seeds); 16
+minutes on 2 CPU cores, 3.7 GB.
 """
 
 from molrel.chem.features import FeatureConfig

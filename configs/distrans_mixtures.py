@@ -1,6 +1,8 @@
 """DisTrans on the built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-molrel train distrans_mixtures --out runs/demo
+    molrel train distrans_mixtures --out runs/demo
+
+Expected: target AUROC 0.656 [0.589, 0.722] (3 seeds); 2 minutes on 2 CPU cores.
 """
 
 from molrel.chem.features import FeatureConfig

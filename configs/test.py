@@ -1,6 +1,8 @@
 """A run of a few seconds through every part, for tests and for trying things out.
 
-molrel train test --out runs/test
+    molrel train test --out runs/test
+
+Expected: no figure worth reading after 12 steps of a small network; 10 seconds on 2 CPU cores.
 """
 
 from molrel.chem.features import FeatureConfig

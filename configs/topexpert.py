@@ -1,6 +1,9 @@
 """TopExpert as its authors released it, GIN 5 x 300; any property set by --data.
 
-molrel train topexpert --data tox21 --out runs/topexpert_tox21
+    molrel train topexpert --data tox21 --out runs/topexpert_tox21
+
+Expected: not measured at this size (100 epochs, 10 seeds), which asks for an accelerator; at CPU
+size no better than one head on the same encoder (benchmarks/README.md).
 """
 
 from molrel.chem.features import FeatureConfig

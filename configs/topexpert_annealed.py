@@ -1,6 +1,8 @@
 """TopExpert as in its first commit: the temperature of the gate falls from 10 to 0.1.
 
-molrel train topexpert_annealed --data tox21 --out runs/annealed_tox21
+    molrel train topexpert_annealed --data tox21 --out runs/annealed_tox21
+
+Expected: not measured at this size (100 epochs, 10 seeds), which asks for an accelerator.
 """
 
 from molrel.chem.features import FeatureConfig

@@ -1,6 +1,8 @@
 """TopExpert's experts over pairs: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-molrel train topexpert_mixtures --out runs/topexpert_mixtures
+    molrel train topexpert_mixtures --out runs/topexpert_mixtures
+
+Expected: target AUROC 0.702 [0.625, 0.759] (3 seeds); 40 seconds on 2 CPU cores.
 """
 
 from molrel.chem.features import FeatureConfig
