@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from molrel import EncoderConfig, load_preset
 from molrel.nn.graph import segment_sum
@@ -23,7 +24,8 @@ class Neighbours(nn.Module):
     def __call__(self, m):
         h = nn.Dense(self.width)(m.nodes)
         for _ in range(self.steps):
-            seen = segment_sum(h[m.graph.senders] * m.edge_mask[:, None], m.graph.receivers, len(h))
+            sent = jnp.where(m.edge_mask[:, None], h[m.graph.senders], 0)
+            seen = segment_sum(sent, m.graph.receivers, len(h))
             h = jax.nn.relu(nn.Dense(self.width)(h + seen))
         return h
 

@@ -187,6 +187,13 @@ def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> No
                 remedy="Fill in labels, or raise data.valid_fraction",
             )
         columns = parts[name].labels.T
+        empty = [str(t) for t, c in zip(task.targets, columns) if np.isnan(c).all()]
+        if name == "train" and empty:
+            raise InputError(
+                f"no label of {', '.join(empty[:5])} is in the training part",
+                path=data.source,
+                remedy="Leave the column out of --label-columns, or fill in labels",
+            )
         if name == "train" and all(len(np.unique(c[~np.isnan(c)])) < 2 for c in columns):
             label = f"{known[0]:.6g}"
             if task.classes and len(columns) == 1:

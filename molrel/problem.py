@@ -59,6 +59,12 @@ class Problem:
           **settings: other arguments of ``train.train``.
         """
         if self.method.fit is not None:
+            if self.config.data.balance:
+                raise InputError(
+                    f"{type(self.config.method).__name__} learns from all examples at once, and "
+                    "data.balance draws anew in every epoch",
+                    remedy="Set data.balance to False",
+                )
             return fit_whole(
                 self.method,
                 self.prepared.table,
@@ -183,7 +189,7 @@ def check_sides(config: Experiment[Any], n_sides: int) -> None:
             f"{type(config.method).__name__} takes examples of {' or '.join(map(str, takes))} "
             f"molecules, and these are of {n_sides}",
             path=config.data.source,
-            remedy="For single molecules take the preset property_gin or topexpert",
+            remedy="For single molecules take the preset forest, property_gin or topexpert",
         )
 
 
@@ -231,6 +237,11 @@ class Fit:
                     f"{name!r} must be the same in all runs of one program",
                     remedy="Build one program for each of its values",
                 )
+        if self.grid and make_method(config, prepared).fit is not None:
+            raise InputError(
+                f"{type(config.method).__name__} has no steps that {', '.join(self.grid)} could "
+                "change"
+            )
         largest = {name: max(values, key=abs) for name, values in self.grid.items()}
         self.problem = make_problem(with_options(config, largest), prepared)
         self.scorer = Scorer(self.problem)

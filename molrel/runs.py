@@ -111,10 +111,15 @@ class Run:
           InputError: no row can be used, or a column is missing.
         """
         task = self.task
+        names = [labels] if isinstance(labels, str) else list(labels)
+        if len(task.targets) > 1 and set(names) == set(task.targets):
+            names = list(task.targets)
+        elif len(task.targets) > 1 or len(names) != 1:
+            raise InputError(f"the label columns {names} are not the run's: {list(task.targets)}")
         data = from_frame(
             frame,
             smiles=self.columns,
-            labels=labels,
+            labels=names,
             kind="binary" if task.kind == "multilabel" else task.kind,
             symmetric=task.symmetric,
             max_atoms=self.features.max_atoms,
@@ -123,6 +128,8 @@ class Run:
         features, failures = featurise_each(data.molecules, self.features)
         left = without_molecules(data.examples, data.molecules, failures)
         examples = data.examples.take(left)
+        if np.isnan(examples.labels).all():
+            raise InputError("no row has a label and molecules that can be used")
         compact, present = examples.compact()
         smiles = np.array(data.molecules, object)
         scores = self.score([features[data.molecules[m]] for m in present], compact)

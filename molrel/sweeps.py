@@ -89,12 +89,16 @@ class Sweep:
           InputError: unknown metric, point or stratum.
         """
         metric = metric or main_metric(self.kind)
-        if metric not in metrics_of(self.kind):
+        several = self.scores.ndim == 4 and not (self.kind == "multiclass" and metric == "accuracy")
+        # Of several targets, F1 and accuracy need a threshold for each.
+        if metric not in metrics_of(self.kind) or (several and metric in ("f1", "accuracy")):
             raise InputError(f"no metric of a {self.kind} task is called {metric!r}")
         if not 0 <= against < len(self.points):
             raise InputError(f"there is no point {against}, there are {len(self.points)}")
         chosen = self._chosen(stratum)
         each = [Scored(self.labels, s, self.clusters).take(chosen) for s in self.scores]
+        if self.kind == "multiclass" and metric == "accuracy":
+            each = [scored.most_probable() for scored in each]
         rows = []
         for point, mine in zip(self.points, each, strict=True):
             value = mine.judge([metric], replicates=replicates)[metric]

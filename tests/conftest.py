@@ -39,6 +39,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Adding [n] to [n, 1] is nearly always a mistake, and a silent one.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# So is mixing numbers of different kinds. What flax and optax do inside is theirs.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # A first call may compile for seconds. In CI the same examples are tried every time, so that a
 # failure is due to the change under test.

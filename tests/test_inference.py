@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -199,3 +200,15 @@ def test_labelled_rows_in_memory_are_judged_as_those_of_the_runs_own_report(trai
     assert (found["low"] <= found["high"]).all()
     with pytest.raises(InputError, match="no such column|no column"):
         run.evaluate(frame[["a", "b"]], "y")
+
+
+def test_labels_that_are_not_the_runs_are_refused(trained):
+    run = load_run(trained / "run")
+    frame = pd.DataFrame({"a": ["CCO", "CC"], "b": ["CCN", "CCC"], "y": [1, 0], "z": [0, 1]})
+    with pytest.raises(InputError, match="are not the run's"):
+        run.evaluate(frame, ["y", "z"])
+    several = replace(run, task=replace(run.task, kind="multilabel", targets=("y", "z")))
+    with pytest.raises(InputError, match="are not the run's"):
+        several.evaluate(frame, "z")
+    with pytest.raises(InputError, match="no row has a label|none"):
+        run.evaluate(frame.assign(y=np.nan), "y")

@@ -9,8 +9,8 @@ from trained import HETERO, HYDROCARBONS, pairs, write_pairs
 
 from molrel.baselines import floors
 from molrel.config import DataConfig, Experiment
-from molrel.data.types import join
-from molrel.divide import divide
+from molrel.data.types import Examples, Task, join
+from molrel.divide import check_labels, divide
 from molrel.errors import InputError
 from molrel.evaluate.metrics import classification_metrics, regression_metrics
 from molrel.evaluate.selection import selection_metrics
@@ -210,3 +210,13 @@ def test_roles_make_two_orders_of_a_pair_different_facts(tmp_path):
         counts = overlap(*join(dataset, dataset))
         assert counts["repeated_contradictions"]["source"] == contradictions
         assert counts["contradictory_labels"] == contradictions
+
+
+def test_a_label_column_without_a_training_label_is_refused_before_training():
+    def examples(labels):
+        return Examples.pairs(np.zeros((len(labels), 2), int), np.array(labels))
+
+    parts = {"train": examples([[1.0, np.nan], [0.0, np.nan]]), "valid": examples([[1.0, 1.0]])}
+    task = Task("multilabel", targets=("A", "B"))
+    with pytest.raises(InputError, match="no label of B is in the training part"):
+        check_labels(parts, task, DataConfig())

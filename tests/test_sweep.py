@@ -13,10 +13,11 @@ from molrel.config_files import load_config_file
 from molrel.data.read import from_frame
 from molrel.errors import InputError
 from molrel.evaluate.bootstrap import paired_difference
+from molrel.methods.classical import ForestConfig
 from molrel.methods.distrans import DisTransConfig, LossWeights
 from molrel.prepare import prepare
 from molrel.problem import Fit
-from molrel.sweeps import sweep
+from molrel.sweeps import Sweep, sweep
 from molrel.train.settings import TrainConfig
 
 OFF = LossWeights(**{f.name: 0.0 for f in fields(LossWeights)})
@@ -175,3 +176,36 @@ def test_a_sweep_of_a_source_alone_is_that_of_a_run_of_it(data):
     assert found.part == "source-test" and found.scores.shape[2] == len(found.labels)
     with pytest.raises(InputError, match="there is none"):
         sweep(CONFIG, {"method.weights.adversarial_pair": (0.0, 2.0)}, **source)
+
+
+def test_a_forest_is_swept_over_its_own_options_and_refuses_those_of_steps(data):
+    forest = replace(CONFIG, method=ForestConfig(trees=3))
+    result = sweep(forest, {"method.leaf": (1, 20)}, **data)
+    assert result.scores.shape[:2] == (2, len(CONFIG.seeds))
+    assert (result.scores[0] != result.scores[1]).any()
+    with pytest.raises(InputError, match="has no steps"):
+        sweep(forest, {"optimiser.learning_rate": (1e-3, 1e-2)}, **data)
+    balanced = replace(forest, data=replace(forest.data, balance=True))
+    with pytest.raises(InputError, match="all examples at once"):
+        sweep(balanced, **data)
+
+
+def test_the_accuracy_of_several_classes_is_that_of_the_most_probable_one():
+    rng = np.random.default_rng(0)
+    labels, scores = np.eye(10)[rng.integers(0, 10, 60)], rng.random((1, 2, 60, 10))
+    clusters, points = rng.integers(0, 9, (60, 2)), ({"method.width": 8},)
+    found = Sweep(
+        points,
+        (0, 1),
+        scores,
+        np.zeros((1, 2)),
+        labels,
+        clusters,
+        np.full(60, "x"),
+        "multiclass",
+        "target",
+    )
+    right = (scores[0].argmax(-1) == labels.argmax(-1)).mean()
+    assert found.table("accuracy")["mean"][0] == pytest.approx(right)
+    with pytest.raises(InputError, match="no metric"):
+        found.table("f1")

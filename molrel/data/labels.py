@@ -254,8 +254,8 @@ def _classes(cells: pd.Series, path: str, like: Task | None) -> _Column:
         names[whole] = [str(int(x)) for x in numbers[whole]]
     usable = ~missing & (whole if numeric else True)
     wanted = "a class number 0, 1, 2, ..."
-    if like is not None and like.classes:
-        classes = like.classes
+    if like is not None and like.kind == "multiclass":
+        classes = like.classes or tuple(map(str, range(like.n_classes)))
         usable = ~missing & np.asarray(names.isin(classes), bool)
         wanted = "one of the classes that are trained on"
     else:

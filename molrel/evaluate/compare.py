@@ -66,7 +66,11 @@ class Scored:
 
     def spread(self, metric: str) -> float:
         """Standard deviation of a metric over the seeds; NaN of a single one."""
-        each = [replace(self, scores=s[None]).judge([metric], replicates=0) for s in self.scores]
+        cuts = np.broadcast_to(np.asarray(self.thresholds, float), len(self.scores))
+        each = [
+            replace(self, scores=s[None], thresholds=float(cut)).judge([metric], replicates=0)
+            for s, cut in zip(self.scores, cuts, strict=True)
+        ]
         return float(np.std([e[metric].mean for e in each], ddof=1)) if len(each) > 1 else np.nan
 
     def minus(
@@ -81,6 +85,7 @@ class Scored:
             other.scores,
             self.clusters,
             replicates=replicates,
+            thresholds=(self.thresholds, other.thresholds),
             pair_seeds=pair_seeds,
         )
 

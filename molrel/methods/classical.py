@@ -124,8 +124,9 @@ def classical(
     """The method of a learner; each target of a multilabel task has a learner of its own.
 
     Its parameters have a leading target axis: ``column`` int32 [T, B], where each bit of the
-    fingerprint is counted (``Columns``); ``offset`` [T, C]; and ``trees`` or, of the linear
-    learner, ``kernel`` [T, W, C].
+    fingerprint is counted (``Columns``); ``offset`` [T, C]; and ``kernel`` [T, W, C] of the linear
+    learner, or ``roots`` int32 [T, K] and ``scale`` [T, 1], of the sum of K trees. ``trees`` are
+    those of all targets (``nn.trees.Trees``).
     """
     width = n_outputs if kind == "multiclass" else 1
     logit = learner == "forest" and kind != "regression"
@@ -133,11 +134,16 @@ def classical(
     def fit_all(seed: int, table: MoleculeTable, examples: Examples) -> Variables:
         ids, bags = bag_ids(examples)
         counts = bag_fingerprints(np.asarray(table.fingerprints), bags)
-        each = []
+        each, nodes = [], [_nothing(width)]
         for labels in np.asarray(examples.labels, np.float64).T:
             fitted = fit(learner, counts, ids, labels, seed=seed, **settings)
-            each.append(_as_arrays(learner, fitted, kind, width, counts.shape[1], ids.shape[1]))
-        return Variables(stack_padded(each), {})
+            each.append(
+                _as_arrays(learner, fitted, kind, width, counts.shape[1], ids.shape[1], nodes)
+            )
+        params = stack_padded(each)
+        if learner != "linear":
+            params["trees"] = _concatenate(nodes)
+        return Variables(params, {})
 
     def encode(params: Any, state: Any, molecules: Molecules) -> Counts:
         assert molecules.fingerprints is not None
@@ -148,15 +154,17 @@ def classical(
 
         def of_target(own: dict[str, Any]) -> Float[Array, "p c"]:
             x = _features([_counted(bag, own["column"]) for bag in bags], symmetric)
-            if "kernel" in own:
-                return x.astype(jnp.float32) @ own["kernel"] + own["offset"][None]
-            out = sum_of_trees(Trees(**own["trees"]), x) + own["offset"][None]
+            if learner == "linear":
+                product = jnp.matmul(x.astype(jnp.float32), own["kernel"], precision="highest")
+                return product + own["offset"][None]
+            total = sum_of_trees(Trees(**params["trees"]), own["roots"], x)
+            out = total * own["scale"][None] + own["offset"][None]
             if not logit:
                 return out
             p = jnp.clip(out, SURE, 1 - SURE)
             return jnp.log(p) - (jnp.log1p(-p) if width == 1 else 0.0)
 
-        found = jax.lax.map(of_target, params)
+        found = jax.lax.map(of_target, {k: v for k, v in params.items() if k != "trees"})
         return found[0] if kind == "multiclass" else found[..., 0].T
 
     return Method(
@@ -191,7 +199,7 @@ def _features(sides: list[UInt8[Array, "p b"]], symmetric: bool) -> UInt8[Array,
 
 
 class _Tree(NamedTuple):
-    """The nodes of one tree; ``value`` is float [N, C]."""
+    """The nodes of one tree, by their numbers within it; ``value`` is float [N, C]."""
 
     feature: np.ndarray
     threshold: np.ndarray
@@ -200,10 +208,23 @@ class _Tree(NamedTuple):
     value: np.ndarray
 
 
+def _nothing(width: int) -> _Tree:
+    """A single leaf of value 0."""
+    zero = np.zeros(1, np.int64)
+    return _Tree(zero, zero, zero, zero, np.zeros((1, width)))
+
+
 def _as_arrays(
-    learner: Learner, fitted: Fitted, kind: str, width: int, bits: int, n_sides: int
-) -> dict[str, Any]:
-    """What a learner has learned of one target, as arrays over all B bits of a fingerprint."""
+    learner: Learner,
+    fitted: Fitted,
+    kind: str,
+    width: int,
+    bits: int,
+    n_sides: int,
+    nodes: list[_Tree],
+) -> dict[str, np.ndarray]:
+    """What a learner has learned of one target, as arrays over all B bits of a fingerprint; its
+    trees are appended to ``nodes``."""
     model, (folded, kept) = fitted.model, fitted.columns
     # Where the features that it was given stand among those of ``_features``.
     places = np.concatenate([kept + side * bits for side in range(n_sides)])
@@ -220,7 +241,7 @@ def _as_arrays(
             kernel[places[:, None], outputs] = weights * fitted.scale
             offset[outputs] += np.atleast_1d(linear.intercept_) * fitted.scale
         elif learner == "forest":
-            trees = [_of_forest(t.tree_, outputs, width, model) for t in model.estimators_]
+            trees = [_of_forest(t.tree_, outputs, width) for t in model.estimators_]
         else:
             offset[outputs] += np.ravel(model._baseline_prediction) * fitted.scale
             trees = [
@@ -234,7 +255,32 @@ def _as_arrays(
     }
     if learner == "linear":
         return own | {"kernel": kernel.astype(np.float32)}
-    return own | {"trees": _pack(trees, places, fitted.scale, width)}
+    sizes = [len(tree.left) for tree in (*nodes, *trees)]
+    nodes += [tree._replace(feature=places[tree.feature]) for tree in trees]
+    roots = np.cumsum([0, *sizes])[len(sizes) - len(trees) : -1]
+    share = len(trees) if learner == "forest" and trees else 1
+    return own | {
+        "roots": (roots if trees else np.zeros(1)).astype(np.int32),
+        "scale": np.full(1, fitted.scale / share, np.float32),
+    }
+
+
+def _concatenate(nodes: list[_Tree]) -> dict[str, np.ndarray]:
+    """Fields of ``Trees``, with children by their numbers among all nodes."""
+    first = np.cumsum([0] + [len(tree.left) for tree in nodes[:-1]])
+
+    def children(name: str) -> np.ndarray:
+        below = (getattr(t, name) + start * (t.left > 0) for t, start in zip(nodes, first))
+        return np.concatenate([*below]).astype(np.int32)
+
+    return {
+        "feature": np.concatenate([t.feature for t in nodes]).astype(np.int32),
+        # Counts are whole numbers, so what is above a threshold stays above it as float32.
+        "threshold": np.concatenate([t.threshold for t in nodes]).astype(np.float32),
+        "left": children("left"),
+        "right": children("right"),
+        "value": np.concatenate([t.value for t in nodes]).astype(np.float32),
+    }
 
 
 def _certain(label: int, kind: str, width: int, *, probability: bool) -> np.ndarray:
@@ -254,9 +300,9 @@ def _classes(model: Any, width: int, *, probability: bool) -> tuple[np.ndarray, 
     return offset, present[1:] if len(present) == 2 else present
 
 
-def _of_forest(tree: Any, outputs: np.ndarray, width: int, model: Any) -> _Tree:
-    """A tree of scikit-learn's forest, its share of the mean."""
-    found = tree.value[:, 0, :] / len(model.estimators_)
+def _of_forest(tree: Any, outputs: np.ndarray, width: int) -> _Tree:
+    """A tree of scikit-learn's forest."""
+    found = tree.value[:, 0, :]
     value = np.zeros((len(found), width))
     # The second of two columns is the probability of the label 1.
     value[:, outputs] = found[:, 1:] if width == 1 and found.shape[1] == 2 else found
@@ -274,20 +320,3 @@ def _of_boosting(nodes: np.ndarray, output: int, width: int) -> _Tree:
         np.where(inner, nodes[name], 0) for name in ("feature_idx", "left", "right")
     )
     return _Tree(feature, nodes["num_threshold"], left, right, value)
-
-
-def _pack(
-    trees: list[_Tree], places: np.ndarray, scale: float, width: int
-) -> dict[str, np.ndarray]:
-    """Fields of ``Trees``; a single leaf of 0 where there is none."""
-    zero = np.zeros(1, np.int64)
-    none = _Tree(zero, zero, zero, zero, np.zeros((1, width)))
-    packed = stack_padded([tree._asdict() for tree in trees or [none]])
-    return {
-        "feature": places[packed["feature"]].astype(np.int32),
-        # Counts are whole numbers, so what is above a threshold stays above it as float32.
-        "threshold": packed["threshold"].astype(np.float32),
-        "left": packed["left"].astype(np.int32),
-        "right": packed["right"].astype(np.int32),
-        "value": (packed["value"] * scale).astype(np.float32),
-    }

@@ -235,8 +235,10 @@ def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, 
     """Fragment and pair discriminators behind reversals of strength lambda(p) kappa(type), with
     kappa of mean size 1 in the batch: weightings differ in where they reverse, not in how much."""
     m = batch.molecules
-    kappa = jnp.asarray(kappa)[jnp.maximum(m.fragment_types, 0)] * m.fragment_mask
-    per_molecule = kappa.sum(-1) / jnp.maximum(m.fragment_mask.sum(-1), 1)
+    kappa = jnp.asarray(kappa)[jnp.maximum(m.fragment_types, 0)]
+    mask = m.fragment_mask.astype(kappa.dtype)
+    kappa = kappa * mask
+    per_molecule = kappa.sum(-1) / jnp.maximum(mask.sum(-1), 1)
     sides = [side_mean(per_molecule[:, None], side)[:, 0] for side in batch.sides]
     terms = {}
     for what, features, coefficient, occurrences in (
@@ -244,7 +246,7 @@ def _adversarial(network, params, kappa, encoded, z_ab, batch: Batch, strength, 
             "fragment",
             encoded.fragments,
             kappa,
-            [batch.occurrences(d)[:, None] * m.fragment_mask for d in (0, 1)],
+            [batch.occurrences(d)[:, None] * mask for d in (0, 1)],
         ),
         ("pair", z_ab, jnp.stack(sides).mean(axis=0), [batch.in_domain(d) for d in (0, 1)]),
     ):

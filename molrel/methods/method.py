@@ -90,8 +90,8 @@ class Method(NamedTuple):
         index batches that hold every training example of the source once, on one device, and
         not inside a jit. None for methods that start from ``init`` as it is.
       fit: (seed, table, examples) -> Variables of NumPy arrays; learns from all training examples
-        of the source at once, on the host, in place of ``init`` and steps with ``loss``. None for
-        methods that are trained by steps.
+        of the source at once, on the host, in place of ``init`` and steps with ``loss``. Arrays
+        that differ in size between seeds are filled up with zeros. None for other methods.
     """
 
     init: Callable[[Array, Batch], Variables]

@@ -74,7 +74,7 @@ class ExpertNetwork(nn.Module):
         total = jnp.zeros((len(sides[0]), e.total.shape[1]))
         for side in sides:
             present = (side >= 0)[..., None].astype(e.total.dtype)
-            total += jnp.sum(e.total[side] * present, axis=1)
+            total += jnp.sum(e.total[side] * present.astype(e.total.dtype), axis=1)
         weight = None if mask is None else mask.astype(total.dtype)
         hidden = self.norm(self.hidden(total), weight, train=train, axis_name=axis_name)
         shape = len(sides[0]), self.n_outputs, self.experts

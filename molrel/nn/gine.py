@@ -140,7 +140,7 @@ class FragmentPool(nn.Module):
         around = jnp.einsum("ufg,ugd->ufd", molecules.fragment_adjacency.astype(u.dtype), u)
         step = Dense(self.width, dtype=self.dtype, name="up")(around)
         u = u + Dense(self.width, dtype=self.dtype, name="down")(jax.nn.relu(step))
-        return u * mask[..., None]
+        return u * mask[..., None].astype(u.dtype)
 
 
 def mean_over_atoms(h: Float[Array, "n d"], molecules: Molecules) -> Float[Array, "u d"]:

@@ -139,10 +139,13 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
     members, member_molecule, member_mask, _ = gather_rows(table.members, ids, budget.members)
 
     nodes = expand_codes(atoms["codes"], atoms["values"], table.code_sizes)
-    bond_features = functools.partial(expand_codes, sizes=table.bond_code_sizes)
     # Padding bonds join the last atom to itself. The budget of atoms may be full, so they
     # are excluded by their mask and never by their place.
     last = budget.atoms - 1
+
+    def bond_features(codes, values, mask):
+        features = expand_codes(codes, values, table.bond_code_sizes)
+        return features * _like(mask[..., None], features)
 
     def absolute(local, owner, mask):
         return jnp.where(mask, first_atom[owner] + local, last)
@@ -153,8 +156,8 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
     n_node = jnp.diff(first_atom)
     n_edge = segment_sum(edge_mask.astype(jnp.int32), bond_molecule, n_unique + 1)
     graph = jraph.GraphsTuple(
-        nodes=nodes * node_mask[:, None],
-        edges=bond_features(bonds["codes"], bonds["values"]) * edge_mask[:, None],
+        nodes=nodes * _like(node_mask[:, None], nodes),
+        edges=bond_features(bonds["codes"], bonds["values"], edge_mask),
         senders=absolute(bonds["senders"], bond_molecule, edge_mask),
         receivers=absolute(bonds["receivers"], bond_molecule, edge_mask),
         globals=None,
@@ -169,12 +172,11 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
         node_mask=node_mask,
         edge_mask=edge_mask,
         neighbours=neighbours,
-        neighbour_bonds=bond_features(atoms["bond_codes"], atoms["bond_values"])
-        * slot_mask[..., None],
+        neighbour_bonds=bond_features(atoms["bond_codes"], atoms["bond_values"], slot_mask),
         neighbour_mask=slot_mask,
         extra_senders=absolute(extra["senders"], extra_molecule, extra_mask),
         extra_receivers=absolute(extra["receivers"], extra_molecule, extra_mask),
-        extra_bonds=bond_features(extra["codes"], extra["values"]) * extra_mask[:, None],
+        extra_bonds=bond_features(extra["codes"], extra["values"], extra_mask),
         extra_mask=extra_mask,
         node_fragment=jnp.where(
             node_mask, node_molecule * n_fragments + atoms["fragment"], n_unique * n_fragments
@@ -248,7 +250,7 @@ def segment_softmax(
     safe = jnp.where(inside, segments, 0)
     highest = jax.ops.segment_max(jax.lax.stop_gradient(logits), segments, n_segments)
     highest = jnp.where(jnp.isfinite(highest), highest, 0)
-    weight = jnp.exp(jnp.where(inside, logits - highest[safe], 0)) * inside
+    weight = jnp.where(inside, jnp.exp(jnp.where(inside, logits - highest[safe], 0)), 0)
     return weight / jnp.maximum(segment_sum(weight, segments, n_segments), 1e-9)[safe]
 
 
@@ -273,9 +275,14 @@ def sum_messages(
     return _sum_messages(nodes, bonds, neighbours, mask)
 
 
+def _like(mask: Array, x: Array) -> Array:
+    """A mask as numbers of the kind of x."""
+    return mask.astype(x.dtype)
+
+
 @jax.custom_vjp
 def _sum_messages(nodes, bonds, neighbours, mask):
-    return jnp.sum(jax.nn.relu(nodes[neighbours] + bonds) * mask[..., None], axis=1)
+    return jnp.sum(jax.nn.relu(nodes[neighbours] + bonds) * _like(mask[..., None], nodes), axis=1)
 
 
 def _sum_messages_fwd(nodes, bonds, neighbours, mask):
@@ -304,7 +311,8 @@ def sum_neighbours(
     a reduction of [N, 4, D].
     """
     slots = range(neighbours.shape[1])
-    return sum((nodes[neighbours[:, s]] * mask[:, s, None] for s in slots), jnp.zeros_like(nodes))
+    rows = (nodes[neighbours[:, s]] * _like(mask[:, s, None], nodes) for s in slots)
+    return sum(rows, jnp.zeros_like(nodes))
 
 
 def _sum_neighbours_fwd(nodes, neighbours, mask):
@@ -334,4 +342,4 @@ def sum_bonds(
     """
     messages = nodes[senders] + bonds
     messages = jax.nn.relu(messages) if relu else messages
-    return segment_sum(messages * mask[:, None], receivers, len(nodes))
+    return segment_sum(messages * _like(mask[:, None], messages), receivers, len(nodes))

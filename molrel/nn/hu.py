@@ -164,7 +164,7 @@ class GATConv(nn.Module):
         # The bonds that leave an atom are the reverses of those that arrive there.
         highest = encoders.highest_arriving(among[bonds.reverse], alone, bonds)
         above = jnp.where(bonds.mask[:, None], among - highest[bonds.senders], 0)
-        weight = jnp.exp(above) * bonds.mask[:, None]
+        weight = jnp.where(bonds.mask[:, None], jnp.exp(above), 0)
         weight_own = jnp.exp(alone - highest)
         # At least one of the terms is 1, so nothing is divided by 0.
         total = weight_own + encoders.sum_leaving(weight, bonds)

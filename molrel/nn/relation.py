@@ -66,7 +66,7 @@ def side_tokens(
 def _attend(similarity: Float[Array, "p t k"], mask: Bool[Array, "p k"]) -> Float[Array, "p t k"]:
     """Softmax over the partner's tokens; all zero where the partner has none."""
     logits = jnp.where(mask[:, None], similarity, -1e9)
-    return jax.nn.softmax(logits, axis=-1) * mask[:, None]
+    return jax.nn.softmax(logits, axis=-1) * mask[:, None].astype(logits.dtype)
 
 
 def cross_attention(

@@ -14,45 +14,47 @@ from jaxtyping import Array, Float, Int, Real
 
 @flax.struct.dataclass
 class Trees:
-    """K binary trees of at most N nodes. Node 0 is the root, so a child 0 means none: a leaf.
-
-    Zeros are then padding: a node that is never reached, or a tree whose root is a leaf of 0.
+    """The N nodes of many binary trees, one below the other. Node 0 is a leaf of value 0 and of no
+    tree, so a child 0 means none: a leaf. Zeros at the end are never reached.
 
     Attributes:
-      feature: int32 [K, N], what a node splits on.
-      threshold: float32 [K, N]; at most this goes to the left.
-      left, right: int32 [K, N], the nodes below; 0 in a leaf.
-      value: float32 [K, N, C], of the leaves.
+      feature: int32 [N], what a node splits on.
+      threshold: float32 [N]; at most this goes to the left.
+      left, right: int32 [N], the nodes below; 0 in a leaf.
+      value: float32 [N, C], of the leaves.
     """
 
-    feature: Int[Array, "k n"]
-    threshold: Float[Array, "k n"]
-    left: Int[Array, "k n"]
-    right: Int[Array, "k n"]
-    value: Float[Array, "k n c"]
+    feature: Int[Array, " n"]
+    threshold: Float[Array, " n"]
+    left: Int[Array, " n"]
+    right: Int[Array, " n"]
+    value: Float[Array, "n c"]
 
 
-def sum_of_trees(trees: Trees, x: Real[Array, "p w"]) -> Float[Array, "p c"]:
-    """Sum over the trees of the values of the leaves that each row ends in.
+def sum_of_trees(
+    trees: Trees, roots: Int[Array, " k"], x: Real[Array, "p w"]
+) -> Float[Array, "p c"]:
+    """Sum over K trees of the values of the leaves that each row ends in.
 
     Args:
-      trees: K of them.
+      trees: these and others.
+      roots: node that each of the K begins at; 0 is a tree of value 0.
       x: P rows of features.
     """
     trees, x = jax.tree.map(jnp.asarray, (trees, x))
-    tree, row = jnp.arange(len(trees.left))[None], jnp.arange(len(x))[:, None]
+    row = jnp.arange(len(x))[:, None]
 
     def descend(node: Array) -> Array:
-        to_left = x[row, trees.feature[tree, node]] <= trees.threshold[tree, node]
-        below = jnp.where(to_left, trees.left[tree, node], trees.right[tree, node])
-        return jnp.where(trees.left[tree, node] > 0, below, node)
+        value = x[row, trees.feature[node]].astype(trees.threshold.dtype)
+        below = jnp.where(value <= trees.threshold[node], trees.left[node], trees.right[node])
+        return jnp.where(trees.left[node] > 0, below, node)
 
     leaf = jax.lax.while_loop(
-        lambda node: jnp.any(trees.left[tree, node] > 0),
+        lambda node: jnp.any(trees.left[node] > 0),
         descend,
-        jnp.zeros((len(x), len(trees.left)), jnp.int32),
+        jnp.broadcast_to(jnp.asarray(roots)[None], (len(x), len(roots))),
     )
-    return trees.value[tree, leaf].sum(axis=1)
+    return trees.value[leaf].sum(axis=1)
 
 
 def stack_padded(trees: Sequence[Any]) -> Any:

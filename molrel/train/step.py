@@ -86,7 +86,9 @@ def make_step(
             train_state.params
         )
         grads, terms = reduce((grads, {"total": total, **terms}), axis_name)
-        updates, opt_state = update.update(grads, train_state.opt_state, train_state.params)
+        # optax raises Python's numbers to the power of integer arrays.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = update.update(grads, train_state.opt_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
         terms["gradient_norm"] = optax.tree.norm(grads)
         new = train_state.replace(  # pyright: ignore[reportAttributeAccessIssue]

@@ -173,6 +173,13 @@ def test_classes_of_the_source_hold_for_other_files(tmp_path):
     assert "not one of the classes" in d.rejected[0].reason
 
 
+def test_numbers_of_classes_without_names_stay_what_they_are(tmp_path):
+    like = Task("multiclass", n_classes=86)
+    d = read(tmp_path, ["3", "47", "85", "86"], "multiclass", like=like)
+    assert d.examples.labels.ravel().tolist() == [3, 47, 85]
+    assert "not one of the classes" in d.rejected[0].reason
+
+
 def test_what_differs_in_every_row_is_no_class(tmp_path):
     error = error_of(tmp_path, [f"id{i}" for i in range(40)], "multiclass")
     assert "40 different labels in 40 rows are no classes" in str(error)

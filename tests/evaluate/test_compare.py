@@ -54,3 +54,15 @@ def test_several_classes():
 def test_what_a_table_shows_by_default():
     for kind in ("binary", "multiclass", "regression"):
         assert main_metric(kind) in metrics_of(kind)
+
+
+def test_every_seed_and_method_keeps_its_own_threshold():
+    cut = Scored(LABELS, GOOD, CLUSTERS, thresholds=(0.4, 0.5, 0.6))
+    each = [
+        Scored(LABELS, s[None], CLUSTERS, thresholds=t).judge(["f1"], replicates=0)["f1"].mean
+        for s, t in zip(GOOD, (0.4, 0.5, 0.6))
+    ]
+    assert cut.spread("f1") == pytest.approx(np.std(each, ddof=1))
+    low = Scored(LABELS, GOOD, CLUSTERS, thresholds=-9.0)
+    means = [x.judge(["f1"], replicates=0)["f1"].mean for x in (cut, low)]
+    assert cut.minus(low, "f1").mean == pytest.approx(means[0] - means[1])

@@ -194,7 +194,8 @@ def test_a_few_steps_reduce_the_loss(alignment):
     for _ in range(10):
         (total, _), grads = run(params, batch, 1.0)
         totals.append(float(total))
-        updates, opt_state = optimiser.update({k: grads[k] for k in chosen}, opt_state)
+        with jax.numpy_dtype_promotion("standard"):  # see train/step.py
+            updates, opt_state = optimiser.update({k: grads[k] for k in chosen}, opt_state)
         moved = optax.apply_updates({k: params[k] for k in chosen}, updates)
         params = params | moved
     assert totals[-1] < totals[0]

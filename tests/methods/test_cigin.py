@@ -107,7 +107,8 @@ def test_a_few_steps_lower_the_loss_and_move_every_parameter(config):
     before, state = mean_loss(params), optimiser.init(params)
     for step in range(30):
         _, gradient = run(params, batch, jax.random.key(step))
-        updates, state = optimiser.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # see train/step.py
+            updates, state = optimiser.update(gradient, state)
         params = optax.apply_updates(params, updates)
     assert mean_loss(params) < before - 0.1
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))

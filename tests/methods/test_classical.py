@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -17,7 +16,6 @@ from molrel.methods.estimators import bag_fingerprints, fit_classical
 from molrel.nn.trees import Trees, stack_padded, sum_of_trees
 from molrel.prepare import molecule_table
 from molrel.train.predict import make_predictor, to_scores
-from molrel.train.step import unstack
 
 FEATURES = FeatureConfig(picture_size=0)
 SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)O", "CCCC", "ClCCl", "c1ccncc1", "CS", "OCCO", "CC#N"]
@@ -131,17 +129,15 @@ def test_counts_that_are_folded(config, features, monkeypatch):
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-def test_trees_of_different_sizes_and_none():
-    stump: Any = Trees(
-        feature=np.array([[1, 0, 0]]),
-        threshold=np.array([[0.5, 0, 0]]),
-        left=np.array([[1, 0, 0]]),
-        right=np.array([[2, 0, 0]]),
-        value=np.array([[[9.0], [1.0], [2.0]]]),
+def test_trees_one_below_the_other():
+    # A leaf of nothing, a stump and a leaf.
+    trees: Any = Trees(
+        feature=np.array([0, 1, 0, 0, 0]),
+        threshold=np.array([0, 0.5, 0, 0, 0], np.float32),
+        left=np.array([0, 2, 0, 0, 0]),
+        right=np.array([0, 3, 0, 0, 0]),
+        value=np.array([[0.0], [9.0], [1.0], [2.0], [4.0]], np.float32),
     )
-    leaf = jax.tree.map(lambda x: x[:, :1] * 0, stump)
-    leaf = leaf.replace(value=np.array([[[4.0]]]))
     x = np.array([[7, 0], [7, 1]])
-    assert sum_of_trees(stump, x).tolist() == [[1], [2]]
-    padded = unstack(jax.tree.map(jax.numpy.asarray, stack_padded([stump, leaf])), 1)
-    assert sum_of_trees(padded, x).tolist() == [[4], [4]]
+    for roots, sums in (([1], [[1], [2]]), ([4], [[4], [4]]), ([1, 4, 0], [[5], [6]])):
+        assert sum_of_trees(trees, np.array(roots), x).tolist() == sums

@@ -164,7 +164,8 @@ def test_a_few_steps_reduce_reconstruction_and_difference():
     opt_state = optimiser.init(grads)
     for _ in range(25):
         _, grads = run(params, batch, 1.0, **weights)
-        updates, opt_state = optimiser.update(grads, opt_state)
+        with jax.numpy_dtype_promotion("standard"):  # see train/step.py
+            updates, opt_state = optimiser.update(grads, opt_state)
         params = params | optax.apply_updates({k: params[k] for k in grads}, updates)
     (_, last), _ = run(params, batch, 1.0)
     for name in ("supervised", "reconstruction", "difference"):

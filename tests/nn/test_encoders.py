@@ -222,7 +222,8 @@ def test_bond_operations_and_their_gradients(spare):
 @every_encoder
 def test_float64_stays(name):
     batch, params = make_batch(TABLE, IDS), random_params(name)
-    with jax.enable_x64(True):
+    # flax promotes parameters and inputs to one dtype.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         wide = jax.tree.map(lambda x: x.astype(float) if x.dtype == np.float32 else x, batch)
         assert jax.eval_shape(NETWORKS[name].apply, params, wide).dtype == np.float64
 

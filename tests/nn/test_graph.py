@@ -77,10 +77,10 @@ def test_slots_equal_the_jraph_segment_sum(relu):
         return (
             extra
             + ops.sum_neighbours(h, batch.neighbours, batch.neighbour_mask)
-            + jnp.sum(bonds * batch.neighbour_mask[..., None], axis=1)
+            + jnp.sum(jnp.where(batch.neighbour_mask[..., None], bonds, 0), axis=1)
         )
 
-    mask = batch.node_mask[:, None]
+    mask = batch.node_mask[:, None].astype(jnp.float32)
     np.testing.assert_allclose(by_segments(h, weight) * mask, by_slots(h, weight) * mask, atol=1e-5)
     probe = jax.random.normal(jax.random.key(2), (n, width)) * mask
     gradients = [

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 def tokens(n_pairs=3, n_tokens=4, width=5):
     x = jnp.asarray(RNG.normal(size=(n_pairs, n_tokens, width)), jnp.float32)
     mask = jnp.asarray(RNG.random((n_pairs, n_tokens)) < 0.7).at[:, 0].set(True)
-    return x * mask[..., None], mask
+    return jnp.where(mask[..., None], x, 0), mask
 
 
 def test_cross_attention_swaps_with_its_arguments():
