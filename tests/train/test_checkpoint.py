@@ -185,6 +185,8 @@ def test_a_full_disk_while_saving_is_one_line(tmp_path, limit):
         [sys.executable, "-c", LIMITED, str(limit), json.dumps(flags)],
         capture_output=True,
         text=True,
+        # Its own: what it leaves there is cut off too.
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax")},
         cwd=ROOT,
         check=False,
     )
