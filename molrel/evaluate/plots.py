@@ -61,15 +61,17 @@ def plot_run(
 
     # The objective first, then what it is made of and the monitors.
     terms = sorted(_names(log, "terms"), key=lambda name: name not in ("total", "supervised"))
-    n_rows = max(1, math.ceil(len(terms) / COLUMNS))
+    n_rows = math.ceil(len(terms) / COLUMNS)
     figure = Figure(figsize=(16, 2.1 * n_rows + 5.2), layout="constrained")
     FigureCanvasAgg(figure)
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.1 * n_rows, 5.2])
-    above, below = halves[:, 0]
+    # A method that is fitted whole has no terms.
+    heights = [2.1 * n_rows, 5.2] if n_rows else [5.2]
+    *above, below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     n_seeds = len({row["seed"] for row in log})
     over = f"mean and range of {n_seeds} seeds" if n_seeds > 1 else "one seed"
-    above.suptitle(f"Training: terms of the loss and monitors, by step ({over})", fontsize=12)
-    _terms(above, log, terms, n_rows)
+    for panels in above:
+        panels.suptitle(f"Training: terms of the loss and monitors, by step ({over})", fontsize=12)
+        _terms(panels, log, terms, n_rows)
     first, *others = below.subplots(1, 3)
     _validation(first, log)
     known = {n: f.dropna(subset=["label"]) for n, f in target.items()}
