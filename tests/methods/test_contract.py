@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,9 @@ from molrel.methods.siamese import SiameseConfig
 from molrel.methods.ssi_ddi import SSIDDIConfig
 from molrel.methods.topexpert import TopExpertConfig
 from molrel.prepare import molecule_table
+from molrel.train.loop import train
 from molrel.train.predict import make_predictor
+from molrel.train.settings import OptimiserConfig, TrainConfig
 from molrel.train.step import compile_step, init_state, make_step, stack, unstack
 
 SIZE: dict[str, Any] = {"width": 8, "depth": 1}
@@ -244,6 +247,34 @@ def test_seeds_that_are_mapped_are_those_that_are_looped(name):
         ended = program.leave(carried)
         ends.append((ended.params, ended.state))
     assert_near(*ends)
+
+
+@pytest.mark.slow
+@trained
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(name, tmp_path):
+    s = setting(name)
+
+    def run(resume):
+        return train(
+            s.method,
+            s.table,
+            s.sampler(),
+            lambda params, state: [{"selection": 0.5}] * 2,
+            seeds=(0, 3),
+            config=TrainConfig(steps=4, evaluate_every=2),
+            optimiser_config=OptimiserConfig(),
+            folder=tmp_path,
+            molecules=SOURCE + TARGET,
+            resume=resume,
+        )[0]
+
+    whole = run(False)
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    again = run(True)
+    for part in ("params", "state", "opt_state"):
+        ended = (getattr(found.train, part) for found in (again, whole))
+        jax.tree.map(np.testing.assert_array_equal, *ended)
+    jax.tree.map(np.testing.assert_array_equal, again.best_params, whole.best_params)
 
 
 @every
