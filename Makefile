@@ -1,7 +1,7 @@
 # make demo   environment, training with and without adaptation on the built-in data, report
 # make test   environment, lint, types, import contracts, tests
-# make test-slow   the tests that `make test` leaves out, ten to twenty minutes; also installs PyTorch Geometric,
-#             in an environment of its own, for the tests that compare with it
+# make test-slow   the tests that `make test` leaves out, ten to twenty minutes; also installs
+#             PyTorch Geometric, in an environment of its own, for the tests that compare with it
 # make lint   the same without the tests
 # make docs   the pages of docs/ as a site in build/site, their links checked
 

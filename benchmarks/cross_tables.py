@@ -16,6 +16,7 @@ from cells import best_trial, jobs, seeds_of
 from cross_settings import PRESETS, SETTINGS, SHARED, TARGET_DEGREE, Preset, entrants
 from store import made_of, read_cells, short_hash, write_frame, write_json
 
+from molrel.data.types import one_against_others
 from molrel.evaluate.compare import Scored, main_metric
 from molrel.evaluate.markdown import cell, markdown_table, number
 from molrel.evaluate.metrics import best_threshold
@@ -37,7 +38,7 @@ def scored(about: Mapping[str, Any], cells: Cells, part: str) -> Scored:
     labels = np.array(values["labels"], np.float64)
     scores = np.array([cell["scores"][part] for cell in cells], np.float64)
     if about["kind"] == "multiclass":
-        labels = (labels[:, None] == np.arange(about["n_classes"])).astype(np.float64)
+        labels = one_against_others(labels, about["n_classes"]).T.astype(np.float64)
         if scores.ndim == 2:  # a floor of constant scores
             scores = np.broadcast_to(scores[..., None], (*scores.shape, about["n_classes"]))
     return Scored(labels, scores, np.array(values["clusters"]), np.array(values["strata"]))

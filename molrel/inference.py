@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from molrel.baselines import floors
-from molrel.chem.cache import featurise_each
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
 from molrel.data.formats import read_table
 from molrel.data.splits import relation_ids
 from molrel.data.types import Examples, join
 from molrel.data.write import encode_table, format_of
-from molrel.divide import divide, without_molecules
+from molrel.divide import divide
 from molrel.errors import InputError, RunError
 from molrel.evaluate.markdown import metrics_table
 from molrel.evaluate.report import evaluate_predictions
@@ -244,15 +243,7 @@ def _score_dataset(
     examples = other.examples.take(np.flatnonzero(~met))
     if not len(examples):
         raise InputError("every example of it belongs to the run's own source", path=address)
-    wanted = [other.molecules[m] for m in examples.molecules()]
-    features, failures = featurise_each(wanted, run.features)
-    examples = examples.take(without_molecules(examples, other.molecules, failures))
-    if not len(examples):
-        raise InputError(
-            f"no molecule can be used; the first: {[*failures.values()][0]}", path=address
-        )
-    compact, present = examples.compact()
-    scores = run.score([features[other.molecules[m]] for m in present], compact)
+    examples, scores, failures = run.score_examples(examples, other.molecules, address)
 
     smiles = np.array(other.molecules, dtype=object)
 

@@ -59,12 +59,6 @@ class Problem:
           **settings: other arguments of ``train.train``.
         """
         if self.method.fit is not None:
-            if self.config.data.balance:
-                raise InputError(
-                    f"{type(self.config.method).__name__} learns from all examples at once, and "
-                    "data.balance draws anew in every epoch",
-                    remedy="Set data.balance to False",
-                )
             return fit_whole(
                 self.method,
                 self.prepared.table,
@@ -154,6 +148,12 @@ def make_problem(config: Experiment[Any], prepared: Prepared) -> Problem:
             path=config.data.source,
             remedy="Name one with data.target, or set the weights of its adaptation terms to 0",
         )
+    if method.fit is not None and config.data.balance:
+        raise InputError(
+            f"{type(config.method).__name__} learns from all examples at once, and data.balance "
+            "draws anew in every epoch",
+            remedy="Set data.balance to False",
+        )
     sampler = Sampler(
         prepared.training_source(),
         prepared.target if method.target else None,
@@ -237,13 +237,13 @@ class Fit:
                     f"{name!r} must be the same in all runs of one program",
                     remedy="Build one program for each of its values",
                 )
-        if self.grid and make_method(config, prepared).fit is not None:
+        largest = {name: max(values, key=abs) for name, values in self.grid.items()}
+        self.problem = make_problem(with_options(config, largest), prepared)
+        if self.grid and self.problem.method.fit is not None:
             raise InputError(
                 f"{type(config.method).__name__} has no steps that {', '.join(self.grid)} could "
                 "change"
             )
-        largest = {name: max(values, key=abs) for name, values in self.grid.items()}
-        self.problem = make_problem(with_options(config, largest), prepared)
         self.scorer = Scorer(self.problem)
         self.program = self._compile() if self.problem.method.fit is None else None
 

@@ -15,6 +15,7 @@ import jax
 
 from molrel.config import Experiment
 from molrel.config_json import CONFIG_FILE, Types, from_json, to_json, types_of
+from molrel.data.types import Task
 from molrel.errors import InputError
 from molrel.files import (
     LOCK,
@@ -270,3 +271,10 @@ def write_record(
 def update_record(record: Mapping[str, Any], folder: Path) -> None:
     """Writes ``config.json``, whole or not at all."""
     write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def task_of(record: Mapping[str, Any]) -> Task:
+    """The task of a run, from its record; of an older one without names of classes."""
+    task = record["task"]
+    names = {name: tuple(task[name]) for name in ("targets", "units")}
+    return Task(**task | names | {"classes": tuple(task.get("classes", ()))})

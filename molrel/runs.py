@@ -28,7 +28,7 @@ from molrel.methods.method import Method
 from molrel.prepare import molecule_table
 from molrel.reporting import part_frame, thresholds
 from molrel.run_folder import read_best, read_predictions
-from molrel.run_record import RECORD, read_record
+from molrel.run_record import RECORD, read_record, task_of
 from molrel.sources import is_file
 from molrel.train.predict import make_embedder, make_predictor, to_scores
 
@@ -96,16 +96,15 @@ class Run:
         return rows.assign(**{name: added[name] for name in added})
 
     def evaluate(self, frame: pd.DataFrame, labels: str | Sequence[str]) -> pd.DataFrame:
-        """How well rows with labels are predicted; what the run has seen of them does not matter
-        here (``molrel evaluate --data`` asks).
+        """How well labelled rows are predicted, whatever the run has seen of them.
 
         Args:
           frame: with the columns of the run.
           labels: its column of labels, or columns of several targets.
 
         Returns:
-          A row a metric: metric, mean over seeds, low and high of the 95 % interval clustered by
-          molecule, n_examples. Decision thresholds are those of the run's source validation.
+          A row a metric: its mean over seeds, its 95 % interval clustered by molecule, and the
+          number of examples. Decision thresholds come from the run's source validation.
 
         Raises:
           InputError: no row can be used, or a column is missing.
@@ -125,15 +124,10 @@ class Run:
             max_atoms=self.features.max_atoms,
             like=task,
         )
-        features, failures = featurise_each(data.molecules, self.features)
-        left = without_molecules(data.examples, data.molecules, failures)
-        examples = data.examples.take(left)
-        if np.isnan(examples.labels).all():
-            raise InputError("no row has a label and molecules that can be used")
-        compact, present = examples.compact()
-        smiles = np.array(data.molecules, object)
-        scores = self.score([features[data.molecules[m]] for m in present], compact)
-        strata = np.full(len(examples), "unknown")
+        if np.isnan(data.examples.labels).all():
+            raise InputError("no row has a label")
+        examples, scores, _ = self.score_examples(data.examples, data.molecules, "frame")
+        smiles, strata = np.array(data.molecules, object), np.full(len(examples), "unknown")
         rows = evaluate_predictions(
             part_frame(examples, smiles, task, scores, "target", strata),
             method=self.config.name,
@@ -142,8 +136,8 @@ class Run:
             thresholds=thresholds(read_predictions(self.folder), task),
             replicates=self.config.train.replicates,
         )
-        rows = [row for row in rows if row["stratum"] == "all"]
-        return pd.DataFrame(rows, columns=["metric", "mean", "low", "high", "n_examples"])
+        whole = [row for row in rows if row["stratum"] == "all"]
+        return pd.DataFrame(whole, columns=["metric", "mean", "low", "high", "n_examples"])
 
     def embed(self, molecules: Sequence[str]) -> np.ndarray:
         """Embeddings of molecules, float32 [S, M, D] of S seeds; NaN where a molecule cannot be
@@ -190,6 +184,26 @@ class Run:
         return np.stack(
             [to_scores(x, task.kind, self.label_mean, self.label_scale) for x in logits]
         )
+
+    def score_examples(
+        self, examples: Examples, molecules: tuple[str, ...], source: Path | str
+    ) -> tuple[Examples, np.ndarray, dict[str, str]]:
+        """``score`` of examples over molecules by their SMILES.
+
+        Returns:
+          (the examples whose molecules can be featurised, their scores, SMILES -> why not).
+
+        Raises:
+          InputError: none can be; names the source.
+        """
+        wanted = [molecules[m] for m in examples.molecules()]
+        features, failures = featurise_each(wanted, self.features)
+        examples = examples.take(without_molecules(examples, molecules, failures))
+        if not len(examples):
+            first = next(iter(failures.values()))
+            raise InputError(f"no molecule can be used; the first: {first}", path=source)
+        compact, present = examples.compact()
+        return examples, self.score([features[molecules[m]] for m in present], compact), failures
 
     def columns_of(self, chosen: Sequence[str] | None) -> list[str]:
         """SMILES columns to read: those chosen, or those of the run's record.
@@ -284,16 +298,11 @@ def load_run(folder: Path | str, *, trust_code: bool = False) -> Run:
         what = "config.json that is no run's" if path.exists() else "no config.json"
         raise InputError(f"is not a run folder: it has {what}", path=folder)
     try:
-        task = record["task"]
         config = check(from_json(record["experiment"], path, Types(trust_code, folder)))
         run = Run(
             folder=folder,
             config=config,
-            task=Task(
-                **task
-                | {name: tuple(task[name]) for name in ("targets", "units")}
-                | {"classes": tuple(task.get("classes", ()))}
-            ),
+            task=task_of(record),
             sides=record.get("sides", 2),
             columns=tuple(record.get("columns") or _usual_columns(config, record)),
             data_digest=record.get("data_digest"),

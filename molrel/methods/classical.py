@@ -93,7 +93,7 @@ class BoostingConfig(ClassicalConfig):
         return {
             "setting": self.rate,
             "n_estimators": self.trees,
-            "max_examples": 3 * self.examples,
+            "max_examples": self.examples,
         }
 
 
@@ -134,16 +134,27 @@ def classical(
     def fit_all(seed: int, table: MoleculeTable, examples: Examples) -> Variables:
         ids, bags = bag_ids(examples)
         counts = bag_fingerprints(np.asarray(table.fingerprints), bags)
-        each, nodes = [], [_nothing(width)]
+        bits, n_sides = counts.shape[1], ids.shape[1]
+        arrays, trees = [], []
         for labels in np.asarray(examples.labels, np.float64).T:
             fitted = fit(learner, counts, ids, labels, seed=seed, **settings)
-            each.append(
-                _as_arrays(learner, fitted, kind, width, counts.shape[1], ids.shape[1], nodes)
-            )
-        params = stack_padded(each)
-        if learner != "linear":
-            params["trees"] = _concatenate(nodes)
-        return Variables(params, {})
+            kept = fitted.columns.kept
+            # Where the features that it was given stand among those of ``_features``.
+            places = np.concatenate([kept + side * bits for side in range(n_sides)])
+            offset, outputs = _offset(learner, fitted, kind, width)
+            own = {"column": (np.arange(bits) % fitted.columns.bits).astype(np.int32)}
+            if learner == "linear":
+                own["kernel"] = np.zeros((n_sides * bits, width), np.float32)
+                own["kernel"][places[:, None], outputs], added = _linear(fitted)
+            else:
+                of_target, added = _trees(learner, fitted, outputs, width)
+                trees.append([t._replace(feature=places[t.feature]) for t in of_target])
+                share = max(len(of_target), 1) if learner == "forest" else 1
+                own["scale"] = np.full(1, fitted.scale / share, np.float32)
+            offset[outputs] += added
+            arrays.append(own | {"offset": offset.astype(np.float32)})
+        packed = {} if learner == "linear" else _pack(trees, width)
+        return Variables(stack_padded(arrays) | packed, {})
 
     def encode(params: Any, state: Any, molecules: Molecules) -> Counts:
         assert molecules.fingerprints is not None
@@ -208,79 +219,69 @@ class _Tree(NamedTuple):
     value: np.ndarray
 
 
-def _nothing(width: int) -> _Tree:
-    """A single leaf of value 0."""
+def _pack(by_target: list[list[_Tree]], width: int) -> dict[str, Any]:
+    """``roots`` int32 [T, K] and ``trees``, the fields of ``Trees``, of the trees of T targets."""
     zero = np.zeros(1, np.int64)
-    return _Tree(zero, zero, zero, zero, np.zeros((1, width)))
-
-
-def _as_arrays(
-    learner: Learner,
-    fitted: Fitted,
-    kind: str,
-    width: int,
-    bits: int,
-    n_sides: int,
-    nodes: list[_Tree],
-) -> dict[str, np.ndarray]:
-    """What a learner has learned of one target, as arrays over all B bits of a fingerprint; its
-    trees are appended to ``nodes``."""
-    model, (folded, kept) = fitted.model, fitted.columns
-    # Where the features that it was given stand among those of ``_features``.
-    places = np.concatenate([kept + side * bits for side in range(n_sides)])
-    kernel, trees = np.zeros((n_sides * bits, width)), []
-    if model is None:
-        offset = _certain(int(fitted.mean), kind, width, probability=learner == "forest")
-    else:
-        offset, outputs = np.full(width, fitted.mean), np.arange(width)
-        if kind == "multiclass":
-            offset, outputs = _classes(model, width, probability=learner == "forest")
-        if learner == "linear":
-            scaler, linear = model
-            weights = np.atleast_2d(linear.coef_).T / scaler.scale_[:, None]
-            kernel[places[:, None], outputs] = weights * fitted.scale
-            offset[outputs] += np.atleast_1d(linear.intercept_) * fitted.scale
-        elif learner == "forest":
-            trees = [_of_forest(t.tree_, outputs, width) for t in model.estimators_]
-        else:
-            offset[outputs] += np.ravel(model._baseline_prediction) * fitted.scale
-            trees = [
-                _of_boosting(tree.nodes, int(output), width)
-                for round_ in model._predictors
-                for tree, output in zip(round_, outputs, strict=True)
-            ]
-    own = {
-        "column": (np.arange(bits) % folded).astype(np.int32),
-        "offset": offset.astype(np.float32),
-    }
-    if learner == "linear":
-        return own | {"kernel": kernel.astype(np.float32)}
-    sizes = [len(tree.left) for tree in (*nodes, *trees)]
-    nodes += [tree._replace(feature=places[tree.feature]) for tree in trees]
-    roots = np.cumsum([0, *sizes])[len(sizes) - len(trees) : -1]
-    share = len(trees) if learner == "forest" and trees else 1
-    return own | {
-        "roots": (roots if trees else np.zeros(1)).astype(np.int32),
-        "scale": np.full(1, fitted.scale / share, np.float32),
-    }
-
-
-def _concatenate(nodes: list[_Tree]) -> dict[str, np.ndarray]:
-    """Fields of ``Trees``, with children by their numbers among all nodes."""
+    nothing = _Tree(zero, zero, zero, zero, np.zeros((1, width)))
+    nodes = [nothing, *(tree for trees in by_target for tree in trees)]
     first = np.cumsum([0] + [len(tree.left) for tree in nodes[:-1]])
+    ends = np.cumsum([len(trees) for trees in by_target])
 
     def children(name: str) -> np.ndarray:
-        below = (getattr(t, name) + start * (t.left > 0) for t, start in zip(nodes, first))
-        return np.concatenate([*below]).astype(np.int32)
+        below = [getattr(t, name) + start * (t.left > 0) for t, start in zip(nodes, first)]
+        return np.concatenate(below).astype(np.int32)
 
     return {
-        "feature": np.concatenate([t.feature for t in nodes]).astype(np.int32),
-        # Counts are whole numbers, so what is above a threshold stays above it as float32.
-        "threshold": np.concatenate([t.threshold for t in nodes]).astype(np.float32),
-        "left": children("left"),
-        "right": children("right"),
-        "value": np.concatenate([t.value for t in nodes]).astype(np.float32),
+        # Those of a target without a tree are 0, the leaf of nothing.
+        "roots": stack_padded(np.split(first[1:].astype(np.int32), ends[:-1])),
+        "trees": {
+            "feature": np.concatenate([t.feature for t in nodes]).astype(np.int32),
+            # Counts are whole numbers, so what is above a threshold stays above it as float32.
+            "threshold": np.concatenate([t.threshold for t in nodes]).astype(np.float32),
+            "left": children("left"),
+            "right": children("right"),
+            "value": np.concatenate([t.value for t in nodes]).astype(np.float32),
+        },
     }
+
+
+def _offset(
+    learner: Learner, fitted: Fitted, kind: str, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(what is added to every output [C], the outputs that the model has something to say of)."""
+    probability = learner == "forest"
+    if fitted.model is None:
+        return _certain(int(fitted.mean), kind, width, probability=probability), np.arange(0)
+    if kind == "multiclass":
+        return _classes(fitted.model, width, probability=probability)
+    return np.full(width, fitted.mean), np.arange(width)
+
+
+def _linear(fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
+    """(weights [W', outputs] of the features, intercepts) of a linear model."""
+    if fitted.model is None:
+        return np.zeros((1, 0)), np.zeros(0)
+    scaler, linear = fitted.model
+    weights = np.atleast_2d(linear.coef_).T / scaler.scale_[:, None]
+    return weights * fitted.scale, np.atleast_1d(linear.intercept_) * fitted.scale
+
+
+def _trees(
+    learner: Learner, fitted: Fitted, outputs: np.ndarray, width: int
+) -> tuple[list[_Tree], np.ndarray | float]:
+    """(trees, what is added to the outputs) of a forest or of boosting; features are numbered as
+    the model saw them."""
+    model = fitted.model
+    if model is None:
+        return [], 0.0
+    if learner == "forest":
+        return [_of_forest(t.tree_, outputs, width) for t in model.estimators_], 0.0
+    trees = [
+        _of_boosting(tree.nodes, int(output), width)
+        for round_ in model._predictors
+        for tree, output in zip(round_, outputs, strict=True)
+    ]
+    return trees, np.ravel(model._baseline_prediction) * fitted.scale
 
 
 def _certain(label: int, kind: str, width: int, *, probability: bool) -> np.ndarray:

@@ -144,6 +144,7 @@ def fit_classical(
     kind: str = "binary",
     symmetric: bool = True,
     seed: int = 0,
+    max_examples: int = 40_000,
     **settings: Any,
 ) -> list[np.ndarray]:
     """Fits a learner to source examples and scores other sets of examples.
@@ -152,6 +153,7 @@ def fit_classical(
       learner, fingerprints, sides, labels, kind, symmetric, seed, settings: see ``fit``; labels
         may also be [n, T] of several targets, which are learned one by one.
       targets: int [m, 1] or [m, 2] each, examples to score.
+      max_examples: see ``fit``; boosting, which passes over the data for every tree, takes a third.
 
     Returns:
       float64 [m] for each of ``targets``, probabilities or predictions in the unit of the labels;
@@ -164,11 +166,20 @@ def fit_classical(
     settings |= {"kind": kind, "symmetric": symmetric, "seed": seed}
     if labels.ndim == 2:
         each = [
-            fit_classical(learner, fingerprints, sides, column, targets, **settings)
+            fit_classical(
+                learner,
+                fingerprints,
+                sides,
+                column,
+                targets,
+                max_examples=max_examples,
+                **settings,
+            )
             for column in labels.T
         ]
         return [by_target(columns) for columns in zip(*each, strict=True)]
-    fitted = fit(learner, fingerprints, sides, labels, **settings)
+    most = max_examples // 3 if learner == "boosting" else max_examples
+    fitted = fit(learner, fingerprints, sides, labels, max_examples=most, **settings)
     counts = fitted.columns.of(fingerprints)
 
     def score(part: np.ndarray) -> np.ndarray:
@@ -250,7 +261,7 @@ def fit(
       setting: the learner's tuned setting (``TUNED``); None takes the default.
       n_estimators: trees.
       max_examples: a random subsample of this size is trained on if there are more, which
-        bounds the memory; boosting, which passes over the data for every tree, takes a third.
+        bounds the memory.
       examples_per_tree: drawn from these with replacement for each tree of the forest, at
         most; more would cost time and, as trees then differ less, gain little.
 
@@ -261,7 +272,6 @@ def fit(
     if not len(chosen):
         raise InputError(f"the {learner} learner has no labelled example to learn from")
     setting = TUNED[learner][1] if setting is None else setting
-    max_examples = max_examples // 3 if learner == "boosting" else max_examples
     if len(chosen) > max_examples:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_examples, replace=False))
     columns = informative(fingerprints, np.unique(sides[chosen]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
@@ -18,7 +18,6 @@ from molrel.nn.relation import Sides
 
 Params = Any
 State = Any
-_Config = TypeVar("_Config")
 Need = Literal["pictures", "fingerprints", "scaffolds"]
 
 
@@ -169,7 +168,7 @@ class SourceOnlyConfig:
         """Only the graph."""
         return frozenset()
 
-    def source_only(self: _Config) -> _Config:
+    def source_only(self) -> Self:
         """See ``MethodConfig``."""
         return self
 
@@ -209,9 +208,9 @@ class Wrapper:
         """As the wrapped method."""
         return self.base.needs
 
-    def source_only(self: _Config) -> _Config:
+    def source_only(self) -> Self:
         """The same around the wrapped method without its terms that look at the target."""
-        return replace(self, base=self.base.source_only())  # pyright: ignore
+        return replace(self, base=self.base.source_only())
 
 
 def with_term(method: Method, name: str, weight: Any, term: Term) -> Method:
