@@ -17,7 +17,8 @@ from worker import serve  # noqa: E402
 
 from molrel.chem.cache import featurise_all  # noqa: E402
 from molrel.chem.features import FeatureConfig  # noqa: E402
-from molrel.data.batches import MoleculeSizes, Sampler, step_batches  # noqa: E402
+from molrel.data.batches import MoleculeSizes, step_batches  # noqa: E402
+from molrel.data.sampler import Sampler  # noqa: E402
 from molrel.data.types import Bag, Examples  # noqa: E402
 from molrel.methods.method import Variables  # noqa: E402
 from molrel.methods.molecule import MoleculeGNNConfig  # noqa: E402

@@ -18,9 +18,16 @@ def get_config() -> Experiment:
     return Experiment(
         name="adaptation",
         data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
-        features=FeatureConfig(picture_size=64),
-        method=AdaptationConfig(width=64, depth=3),
+        features=FeatureConfig(picture_size=32),
+        method=AdaptationConfig(width=64, depth=2, fingerprints=True),
         optimiser=OptimiserConfig(learning_rate=1e-3),
-        train=TrainConfig(steps=100, source_examples=512, target_examples=512, evaluate_every=25),
+        train=TrainConfig(
+            steps=200,
+            source_molecules=96,
+            source_examples=2048,
+            target_molecules=64,
+            target_examples=512,
+            evaluate_every=50,
+        ),
         seeds=(0, 1, 2),
     )

@@ -18,6 +18,12 @@ def get_config() -> Experiment:
         data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
         method=CGIBConfig(width=64, depth=3),
         optimiser=OptimiserConfig(learning_rate=1e-3),
-        train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),
+        train=TrainConfig(
+            steps=200,
+            source_molecules=96,
+            source_examples=512,
+            target_examples=0,
+            evaluate_every=50,
+        ),
         seeds=(0, 1, 2),
     )

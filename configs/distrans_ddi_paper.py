@@ -23,9 +23,17 @@ def get_config() -> Experiment:
         base,
         name="distrans_ddi_paper",
         features=FeatureConfig(picture_size=224),
-        method=DisTransConfig(width=300, depth=3, picture_encoder="resnet18", bfloat16=True),
+        method=DisTransConfig(
+            width=300, depth=3, picture_encoder="resnet18", fingerprints=True, bfloat16=True
+        ),
         train=TrainConfig(
-            steps=10_000, source_examples=1024, target_examples=1024, evaluate_every=500
+            steps=10_000,
+            source_molecules=256,
+            source_examples=8192,
+            target_molecules=256,
+            target_examples=4096,
+            evaluate_every=500,
+            patience=4,
         ),
         seeds=(0, 1, 2, 3, 4),
     )

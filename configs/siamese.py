@@ -16,8 +16,14 @@ def get_config() -> Experiment:
     return Experiment(
         name="siamese",
         data=DataConfig(source="mixtures/hydrocarbons", target="mixtures/heteroatoms"),
-        method=SiameseConfig(width=64, depth=3),
+        method=SiameseConfig(width=64, depth=2),
         optimiser=OptimiserConfig(learning_rate=1e-3),
-        train=TrainConfig(steps=100, source_examples=512, target_examples=0, evaluate_every=25),
+        train=TrainConfig(
+            steps=200,
+            source_molecules=96,
+            source_examples=2048,
+            target_examples=0,
+            evaluate_every=50,
+        ),
         seeds=(0, 1, 2),
     )

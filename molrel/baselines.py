@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from molrel.config import Experiment
-from molrel.data.batches import concatenate
 from molrel.data.splits import bag_ids, role_ids
-from molrel.data.types import Examples, Task, by_target, one_against_others
+from molrel.data.types import Examples, Task, by_target, concatenate, one_against_others
 from molrel.evaluate.floors import floor_scores
 from molrel.methods.estimators import bag_fingerprints, fit_classical
 from molrel.prepare import Prepared

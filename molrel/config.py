@@ -143,6 +143,20 @@ def check(experiment: Experiment[M]) -> Experiment[M]:
             f"config field 'data.test_fraction' is {data.test_fraction}, but must be less than "
             "what data.valid_fraction leaves"
         )
+    train = experiment.train
+    if train.epochs and (train.source_molecules or train.target_molecules):
+        raise InputError(
+            "config field 'train.epochs' counts passes over the examples, and batches of molecules "
+            "make none",
+            remedy="Set train.steps instead, or train.source_molecules and train.target_molecules "
+            "to 0",
+        )
+    if train.patience and not train.epochs and train.evaluate_every >= train.steps:
+        raise InputError(
+            f"config field 'train.patience' is {train.patience}, and a run of {train.steps} steps "
+            f"is validated once, at its end",
+            remedy=f"Set train.evaluate_every, which is {train.evaluate_every}, to fewer steps",
+        )
     if scheme not in (None, experiment.features.scheme):
         raise InputError(
             f"config field 'features.scheme' is {experiment.features.scheme!r}, but must be "

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from molrel.config import Experiment, check, may_vary, with_options
-from molrel.data.batches import Sampler
+from molrel.data.sampler import Sampler
 from molrel.data.types import Dataset, Examples
 from molrel.errors import InputError
 from molrel.evaluate.selection import selection_metrics
@@ -159,10 +159,14 @@ def make_problem(config: Experiment[Any], prepared: Prepared) -> Problem:
         prepared.target if method.target else None,
         n_source=config.train.source_examples,
         n_target=config.train.target_examples,
+        source_molecules=config.train.source_molecules,
+        target_molecules=config.train.target_molecules,
+        symmetric=prepared.task.symmetric,
         balance=config.data.balance,
         whole_epochs=config.train.epochs > 0,
+        apart=method.apart,
     )
-    config = replace(config, train=config.train.in_steps(sampler.epoch_size(0)))
+    config = replace(config, train=config.train.in_steps(sampler.epoch_size))
     return Problem(config, prepared, method, sampler)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +11,7 @@ from typing import Any, get_args
 import jax
 import numpy as np
 import pandas as pd
+from flax.errors import FlaxError
 
 from molrel.chem.cache import featurise_each
 from molrel.chem.features import FeatureConfig, MoleculeFeatures
@@ -45,6 +47,7 @@ class Run:
       columns: SMILES columns that a file to be scored has by default.
       label_mean, label_scale: float64 [T], that turn outputs into the task's units.
       data_digest: of the data that it was trained on (``Divided.digest``); None if not kept.
+      version: of the package that wrote it; None if not kept.
       best: selected parameters and state, every leaf with a leading seed axis.
     """
 
@@ -56,6 +59,7 @@ class Run:
     label_mean: np.ndarray
     label_scale: np.ndarray
     data_digest: str | None
+    version: str | None
     best: dict[str, Any]
 
     @property
@@ -141,7 +145,8 @@ class Run:
 
     def embed(self, molecules: Sequence[str]) -> np.ndarray:
         """Embeddings of molecules, float32 [S, M, D] of S seeds; NaN where a molecule cannot be
-        read.
+        read. Where statistics of the domains are kept apart, those of the target are used, as for
+        all molecules of a user.
 
         Raises:
           InputError: none can be read.
@@ -155,11 +160,25 @@ class Run:
         place = {smiles: i for i, smiles in enumerate(present)}
         table = self._table([features[m] for m in present])
         embed = make_embedder(self._method(), table)
-        z = embed(self.best["params"], self.best["state"], np.arange(len(present)))
+        with self._of_this_version():
+            z = embed(self.best["params"], self.best["state"], np.arange(len(present)), 1)
         rows = [place.get(parsed.molecules[i], -1) if i >= 0 else -1 for i in parsed.ids[:, 0]]
         out = z[:, rows]
         out[:, np.array(rows) < 0] = np.nan
         return out
+
+    @contextlib.contextmanager
+    def _of_this_version(self) -> Iterator[None]:
+        """Raises InputError where the network has other parameters than the run's."""
+        try:
+            yield
+        except FlaxError as error:
+            by = f"molrel {self.version}" if self.version else "an earlier molrel"
+            raise InputError(
+                f"was written by {by}, whose network has other parameters",
+                path=self.folder,
+                remedy="Score with that version, or train again",
+            ) from error
 
     def _method(self) -> Method:
         return self.config.method.build(
@@ -180,7 +199,8 @@ class Run:
         """
         table, task = self._table(features), self.task
         predict = make_predictor(self._method(), table, symmetric=task.symmetric)
-        logits = predict(self.best["params"], self.best["state"], examples)
+        with self._of_this_version():
+            logits = predict(self.best["params"], self.best["state"], examples)
         return np.stack(
             [to_scores(x, task.kind, self.label_mean, self.label_scale) for x in logits]
         )
@@ -306,6 +326,7 @@ def load_run(folder: Path | str, *, trust_code: bool = False) -> Run:
             sides=record.get("sides", 2),
             columns=tuple(record.get("columns") or _usual_columns(config, record)),
             data_digest=record.get("data_digest"),
+            version=record.get("environment", {}).get("molrel"),
             label_mean=np.array(record["label_mean"], np.float64),
             label_scale=np.array(record["label_scale"], np.float64),
             best={},

@@ -12,7 +12,6 @@ import numpy as np
 from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
 from molrel.data import catalog
-from molrel.data.batches import concatenate
 from molrel.data.duplicates import settle_duplicates
 from molrel.data.negatives import Strategy, sample_negatives_by_stratum
 from molrel.data.read import read_csv
@@ -23,7 +22,7 @@ from molrel.data.scaffold_splits import (
     random_scaffold_split,
 )
 from molrel.data.splits import Split, cold_split, column_split, random_split, scaffold_split
-from molrel.data.types import Dataset, Examples, Task
+from molrel.data.types import Dataset, Examples, Task, concatenate
 from molrel.errors import InputError
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from molrel import methods
 from molrel.chem.features import FeatureConfig, MoleculeFeatures, featurise
-from molrel.data.batches import Budget, MoleculeSizes, Sampler
+from molrel.data.batches import Budget, MoleculeSizes
 from molrel.data.knowledge import DomainKnowledge, domain_knowledge
+from molrel.data.sampler import Sampler
 from molrel.data.table import MoleculeTable, build_table
 from molrel.data.types import Bag, Examples
 from molrel.losses import experts

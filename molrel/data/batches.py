@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from molrel.data.sampler import Sampler
 from molrel.data.table import MoleculeTable
-from molrel.data.types import Examples
+from molrel.data.types import Examples, concatenate
 from molrel.errors import InputError
 
 
@@ -40,12 +41,17 @@ class IndexBatch:
     """What travels to the device each step, a few kilobytes.
 
     Attributes:
-      molecules: int32 [U], unique molecule ids, padded with the table's padding id.
+      molecules: int32 [U], unique molecule ids, padded with the table's padding id; where the
+        domains are encoded apart a molecule of both is there twice.
       sides: one int32 [P, S] a side: indices into ``molecules``; -1 pads smaller bags.
       labels: float32 [P, T]; NaN where missing, and always NaN in the target domain.
       mask: bool [P], whether the example is real.
       domain: int32 [P], 0 source, 1 target.
-      weight: float32 [P], weight in supervised losses.
+      weight: float32 [P], weight of the example in losses.
+      molecule_domain: int32 [U], the domain whose statistics the molecule belongs to; 0 for all
+        unless the domains are encoded apart.
+      molecule_copies: int32 [U], number of devices that hold the molecule in this step, which
+        together count it once.
       budget: static sizes for the gather.
     """
 
@@ -55,6 +61,8 @@ class IndexBatch:
     mask: Bool[np.ndarray, " p"]
     domain: Int[np.ndarray, " p"]
     weight: Float[np.ndarray, " p"]
+    molecule_domain: Int[np.ndarray, " u"]
+    molecule_copies: Int[np.ndarray, " u"]
     budget: Budget = flax.struct.field(pytree_node=False)
 
 
@@ -101,12 +109,32 @@ def choose_budget(sizes: MoleculeSizes, samples: Sequence[np.ndarray]) -> Budget
     return round_up(Budget(**{n: min(int(t), getattr(worst, n)) for n, t in zip(names, typical)}))
 
 
+def molecules_of(examples: Examples, apart: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, domains), int32 [U] both, of the unique molecules of examples.
+
+    Args:
+      examples: of one or both domains.
+      apart: whether a molecule that occurs in both domains is listed once for each; otherwise
+        the domain of all is 0.
+    """
+    if not apart:
+        ids = examples.molecules()
+        return ids.astype(np.int32), np.zeros(len(ids), np.int32)
+    found = [examples.take(examples.domain == domain).molecules() for domain in (0, 1)]
+    domains = np.repeat(np.arange(2, dtype=np.int32), [len(ids) for ids in found])
+    ids = np.concatenate(found).astype(np.int32)
+    order = np.argsort(ids, kind="stable")
+    return ids[order], domains[order]
+
+
 def index_batch(
     examples: Examples,
     n_examples: int,
     budget: Budget,
     sizes: MoleculeSizes,
     widths: tuple[int, ...],
+    *,
+    apart: bool = False,
 ) -> IndexBatch | None:
     """Packs examples into one padded batch, or None where they do not fit the budget.
 
@@ -116,138 +144,63 @@ def index_batch(
       budget: static sizes.
       sizes: of the table.
       widths: static bag size S of each side.
+      apart: see ``molecules_of``.
     """
-    molecules = examples.molecules()
+    molecules, domains = molecules_of(examples, apart)
     if not budget.fits(sizes.of(molecules)):
         return None
     real = len(examples)
-    padded = np.full(budget.molecules, sizes.padding_id, np.int32)
-    padded[: len(molecules)] = molecules
-    position = np.full(sizes.padding_id + 1, -1, np.int32)
-    position[molecules] = np.arange(len(molecules), dtype=np.int32)
+    position = np.full((2, sizes.padding_id + 1), -1, np.int32)
+    position[domains, molecules] = np.arange(len(molecules), dtype=np.int32)
+    of_example = examples.domain * apart
 
-    def pad(values: np.ndarray, fill: float) -> np.ndarray:
-        out = np.full((n_examples, *values.shape[1:]), fill, values.dtype)
-        out[:real] = values
+    def pad(values: np.ndarray, fill: float, length: int = n_examples) -> np.ndarray:
+        out = np.full((length, *values.shape[1:]), fill, values.dtype)
+        out[: len(values)] = values
         return out
 
     sides = []
     for side, width in zip(examples.sides, widths):
         dense = side.dense(width)
-        sides.append(pad(np.where(dense < 0, -1, position[dense]).astype(np.int32), -1))
+        here = position[of_example[:, None], dense]
+        sides.append(pad(np.where(dense < 0, -1, here).astype(np.int32), -1))
     hidden = np.where(examples.domain[:, None] == 1, np.nan, examples.labels)
     return IndexBatch(
-        molecules=padded,
+        molecules=pad(molecules, sizes.padding_id, budget.molecules),
         sides=tuple(sides),
         labels=pad(hidden.astype(np.float32), np.nan),
         mask=np.arange(n_examples) < real,
         domain=pad(examples.domain, 0),
         weight=pad(examples.weight, 0.0),
+        molecule_domain=pad(domains, 0, budget.molecules),
+        molecule_copies=np.ones(budget.molecules, np.int32),
         budget=budget,
     )
 
 
-def concatenate(parts: Sequence[Examples]) -> Examples:
-    """Examples of several parts, one after the other."""
-    sides = []
-    for bags in zip(*(p.sides for p in parts)):
-        lengths = np.concatenate([b.sizes for b in bags])
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        sides.append(type(bags[0])(np.concatenate([b.ids for b in bags]), offsets))
-    return Examples(
-        tuple(sides),
-        np.concatenate([p.labels for p in parts]),
-        np.concatenate([p.domain for p in parts]),
-        np.concatenate([p.weight for p in parts]),
-    )
+def deal(examples: Examples, n_parts: int) -> list[np.ndarray]:
+    """Indices of n parts of the examples, as equal in number as can be, that share few molecules.
 
-
-class Sampler:
-    """Draws the examples of step n of a seed without any state, so that a resumed run
-    sees the same batches.
-
-    Source and target are walked in a fresh random order each epoch. With ``balance`` the
-    source's negatives are re-drawn each epoch, as many as there are positives.
-
-    Args:
-      source: labelled examples.
-      target: unlabelled examples, or None to train without a target.
-      n_source, n_target: examples per step.
-      balance: re-draw negatives 1:1 each epoch (binary labels only).
-      whole_epochs: the last source batch of an epoch holds what is left of it; otherwise it
-        is filled up from the next.
+    Ordered by a molecule of the first side, then within each of about sqrt(n) stretches by one
+    of the last side: a part of all pairs among U molecules holds about 2 U / sqrt(n) of them.
     """
+    if n_parts == 1 or not len(examples):
+        return np.array_split(np.arange(len(examples)), n_parts)
+    first, last = (side.dense()[:, 0] for side in (examples.sides[0], examples.sides[-1]))
+    n_stretches = next(n for n in range(int(n_parts**0.5), 0, -1) if n_parts % n == 0)
+    stretches = np.array_split(np.argsort(first, kind="stable"), n_stretches)
+    order = np.concatenate([part[np.argsort(last[part], kind="stable")] for part in stretches])
+    return np.array_split(order, n_parts)
 
-    def __init__(
-        self,
-        source: Examples,
-        target: Examples | None,
-        *,
-        n_source: int,
-        n_target: int,
-        balance: bool = False,
-        whole_epochs: bool = False,
-    ):
-        self.source, self.target, self.whole_epochs = source, target, whole_epochs
-        self.n_source, self.n_target = n_source, 0 if target is None else n_target
-        label = source.labels[:, 0]  # NaN, which is neither, where unknown
-        self.positives, self.negatives = np.flatnonzero(label > 0.5), np.flatnonzero(label <= 0.5)
-        self.balance = balance and len(self.positives) < len(self.negatives)
-        self._orders: dict[tuple[int, int, int], np.ndarray] = {}
-        parts = (source,) if target is None else (source, target)
-        # Largest bag of each side, which every batch is padded to.
-        self.widths = tuple(
-            int(max(part.sides[i].sizes.max(initial=1) for part in parts))
-            for i in range(len(source.sides))
-        )
 
-    def _order(self, seed: int, domain: int, epoch: int) -> np.ndarray:
-        """Order of one epoch; cached, since consecutive steps share it."""
-        key = (seed, domain, epoch)
-        if key not in self._orders:
-            rng = np.random.default_rng([seed, domain, epoch])
-            if domain == 0 and self.balance:
-                drawn = rng.choice(self.negatives, len(self.positives), replace=False)
-                order = rng.permutation(np.concatenate([self.positives, drawn]))
-            else:
-                order = rng.permutation(len(self.source if domain == 0 else self.target or ()))
-            stale = [k for k in self._orders if k[:2] == key[:2] and k[2] < epoch - 1]
-            for k in stale:
-                del self._orders[k]
-            self._orders[key] = order
-        return self._orders[key]
-
-    def epoch_size(self, domain: int) -> int:
-        """Number of examples of one pass over the source (0) or the target (1)."""
-        if domain == 1:
-            return len(self.target or ())
-        return 2 * len(self.positives) if self.balance else len(self.source)
-
-    def _draw(self, seed: int, domain: int, step: int, count: int) -> np.ndarray:
-        size = self.epoch_size(domain)
-        if self.whole_epochs and domain == 0:
-            epoch, place = divmod(step, -(-size // count))
-            return self._order(seed, domain, epoch)[place * count : (place + 1) * count]
-        position = np.arange(step * count, (step + 1) * count)
-        epochs = position // size
-        return np.concatenate(
-            [
-                self._order(seed, domain, int(e))[position[epochs == e] % size]
-                for e in np.unique(epochs)
-            ]
-        )
-
-    def examples(self, seed: int, step: int) -> Examples:
-        """Source examples, then target examples, of this step."""
-        parts = [self.source.take(self._draw(seed, 0, step, self.n_source))]
-        if self.target is not None and self.n_target:
-            parts.append(self.target.take(self._draw(seed, 1, step, self.n_target)))
-        return concatenate(parts)
-
-    @property
-    def size(self) -> int:
-        """Examples per step."""
-        return self.n_source + self.n_target
+def shards(sampler: Sampler, seed: int, step: int, n_parts: int) -> list[Examples]:
+    """The examples of a step in n parts, each with its share of the source and of the target."""
+    parts = sampler.parts(seed, step)
+    dealt = [deal(part, n_parts) for part in parts]
+    return [
+        concatenate([part.take(index[i]) for part, index in zip(parts, dealt)])
+        for i in range(n_parts)
+    ]
 
 
 def step_batches(
@@ -275,37 +228,57 @@ def step_batches(
     Returns:
       Batches whose arrays have leading axes [devices (if more than one), seeds].
     """
-    rows = -(-sampler.size // n_devices)
-    drawn = [sampler.examples(seed, step) for seed in seeds]
-    pieces = 1
-    while True:
-        batches = []
-        for piece in range(pieces):
-            shards = [
-                [
-                    index_batch(
-                        examples.take(_shard(len(examples), d, n_devices, piece, pieces)),
-                        rows,
-                        budget,
-                        sizes,
-                        sampler.widths,
-                    )
-                    for examples in drawn
-                ]
-                for d in range(n_devices)
-            ]
-            batches.append(shards)
-        if all(b is not None for shards in batches for row in shards for b in row):
-            break
-        if pieces > rows:
+    rows = sum(-(-most // n_devices) for most in sampler.rows)
+    pieces, found = 1, None
+    while found is None:
+        if pieces > 2 * rows:
             raise _too_large(budget)
+        found = _packed(sampler, sizes, budget, seeds, step, n_devices, pieces, rows)
         pieces *= 2
 
     def stack(*leaves):
         return np.stack(leaves)
 
-    merged = [[jax.tree.map(stack, *row) for row in shards] for shards in batches]
+    merged = [[jax.tree.map(stack, *row) for row in shards] for shards in found]
     return [m[0] if n_devices == 1 else jax.tree.map(stack, *m) for m in merged]
+
+
+def _packed(
+    sampler: Sampler,
+    sizes: MoleculeSizes,
+    budget: Budget,
+    seeds: Sequence[int],
+    step: int,
+    n_devices: int,
+    pieces: int,
+    rows: int,
+) -> list[list[list[IndexBatch]]] | None:
+    """The batches [pieces][devices][seeds] of a step, or None where one does not fit."""
+    found: list[list[list[IndexBatch]]] = [[[] for _ in range(n_devices)] for _ in range(pieces)]
+    for seed in seeds:
+        parts = shards(sampler, seed, step, n_devices * pieces)
+        for piece in range(pieces):
+            own = []
+            for examples in parts[piece::pieces]:
+                batch = index_batch(
+                    examples, rows, budget, sizes, sampler.widths, apart=sampler.apart
+                )
+                if batch is None:
+                    return None
+                own.append(batch)
+            for device, batch in enumerate(_counted_once(own)):
+                found[piece][device].append(batch)
+    return found
+
+
+def _counted_once(batches: list[IndexBatch]) -> list[IndexBatch]:
+    """The batches of several devices with ``molecule_copies`` over all of them."""
+    if len(batches) == 1:
+        return batches
+    keys = [b.molecules.astype(np.int64) * 2 + b.molecule_domain for b in batches]
+    _, inverse, counts = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
+    copies = counts[inverse].reshape(len(batches), -1).astype(np.int32)
+    return [b.replace(molecule_copies=n) for b, n in zip(batches, copies)]  # pyright: ignore
 
 
 def all_batches(
@@ -342,8 +315,3 @@ def _too_large(budget: Budget) -> InputError:
         f"one example needs more than the batch budget {budget}",
         remedy="Lower the molecule size limit (features.max_atoms) or raise the batch size",
     )
-
-
-def _shard(n: int, device: int, n_devices: int, piece: int, pieces: int) -> np.ndarray:
-    """Indices of one device's share of one piece of n examples, interleaved."""
-    return np.arange(n)[device::n_devices][piece::pieces]

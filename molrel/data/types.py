@@ -122,6 +122,21 @@ class Examples:
         return np.unique(np.concatenate([s.ids for s in self.sides]))
 
 
+def concatenate(parts: Sequence[Examples]) -> Examples:
+    """Examples of several parts, one after the other."""
+    sides = []
+    for bags in zip(*(p.sides for p in parts)):
+        lengths = np.concatenate([b.sizes for b in bags])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        sides.append(type(bags[0])(np.concatenate([b.ids for b in bags]), offsets))
+    return Examples(
+        tuple(sides),
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.domain for p in parts]),
+        np.concatenate([p.weight for p in parts]),
+    )
+
+
 @dataclass(frozen=True)
 class Task:
     """What is predicted.

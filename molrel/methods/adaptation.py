@@ -63,12 +63,12 @@ class AdaptationConfig(TwoViewConfig):
 
     @property
     def adapts(self) -> bool:
-        """Whether any term looks at the target domain."""
-        return active(self.weight)
+        """Whether anything looks at the target domain."""
+        return active(self.weight) or self.domain_statistics
 
     def source_only(self) -> AdaptationConfig:
         """The same encoder and head without any term that looks at the target."""
-        return replace(self, weight=0.0)
+        return replace(self, weight=0.0, domain_statistics=False)
 
     def build(
         self,
@@ -85,10 +85,11 @@ class AdaptationConfig(TwoViewConfig):
         """
         size = self.size(n_outputs, symmetric)
         network = TwoViewNetwork(**size)
-        if self.adapts and self.alignment in ("cdan", "cdan_e"):
+        apart = self.domain_statistics
+        if not active(self.weight):
+            return source_only_method(network, kind, apart=apart)
+        if self.alignment in ("cdan", "cdan_e"):
             network = ConditionalNetwork(**size, kind=kind)
-        if not self.adapts:
-            return source_only_method(network, kind)
         if kind == "regression" and self.alignment in NEEDS_CLASSES:
             raise NotDefined(
                 f"the alignment {self.alignment!r} is not defined for a regression, which has "
@@ -98,7 +99,7 @@ class AdaptationConfig(TwoViewConfig):
 
         def loss(params, state, batch: Batch, context: Context) -> LossOutput:
             axis_name = context.axis_name
-            encoded, z_ab, logits = apply_network(network, params, batch, context.key)
+            encoded, z_ab, logits, state = apply_network(network, params, state, batch, context)
             supervised = supervise(kind, logits, batch, axis_name)
             rho = adversarial.reversal_progress(context.progress, self.warmup)
             terms = {"supervised": supervised}
@@ -122,7 +123,7 @@ class AdaptationConfig(TwoViewConfig):
             terms[self.alignment] = term
             return LossOutput(total, state, terms, outputs(encoded, z_ab, logits))
 
-        return from_network(network, loss, target=True)
+        return from_network(network, loss, target=True, apart=apart)
 
     def _judge(self, network, params, kind, z_ab, logits, batch: Batch, strength, axis_name):
         """Domain logits [P], and the weights of the examples in each domain."""

@@ -22,7 +22,7 @@ class Batch:
       labels: f32 [P, T], NaN where missing (always NaN in the target domain).
       mask: bool [P], whether the example is real.
       domain: int32 [P], 0 source, 1 target.
-      weight: f32 [P], weight in supervised losses.
+      weight: f32 [P], weight in losses.
     """
 
     molecules: Molecules
@@ -33,11 +33,11 @@ class Batch:
     weight: Float[Array, " p"]
 
     def in_domain(self, domain: int) -> Float[Array, " p"]:
-        """1 for the real examples of a domain (0 source, 1 target), else 0."""
-        return (self.mask & (self.domain == domain)).astype(jnp.float32)
+        """Weight of the real examples of a domain (0 source, 1 target), else 0."""
+        return jnp.where(self.mask & (self.domain == domain), self.weight, 0)
 
     def occurrences(self, domain: int) -> Float[Array, " u"]:
-        """How often each molecule occurs in the examples of a domain.
+        """How often each molecule occurs in the examples of a domain, by their weights.
 
         Losses over molecules are weighted with it, so that they do not depend on how
         examples are dealt to devices, although each device encodes a molecule once.
@@ -54,7 +54,13 @@ class Batch:
 def gather_batch(table: MoleculeTable, batch: IndexBatch) -> Batch:
     """Gathers the molecules of an index batch from the table (inside jit)."""
     return Batch(
-        molecules=gather(table, jnp.asarray(batch.molecules), batch.budget),
+        molecules=gather(
+            table,
+            jnp.asarray(batch.molecules),
+            batch.budget,
+            jnp.asarray(batch.molecule_domain),
+            jnp.asarray(batch.molecule_copies),
+        ),
         sides=batch.sides,  # pyright: ignore[reportArgumentType]
         labels=batch.labels,  # pyright: ignore[reportArgumentType]
         mask=batch.mask,  # pyright: ignore[reportArgumentType]

@@ -88,17 +88,18 @@ class DisTransConfig(TwoViewConfig):
 
     @property
     def adapts(self) -> bool:
-        """Whether any term looks at the target domain."""
+        """Whether anything looks at the target domain."""
         w = self.weights
         terms = (w.adversarial_fragment, w.adversarial_pair, w.prototype, w.guidance, w.entropy)
-        return any(active(term) for term in terms)
+        return self.domain_statistics or any(active(term) for term in terms)
 
     def source_only(self) -> DisTransConfig:
         """The same encoder and head without any term that looks at the target. The agreement of
         graph and picture stays, for the source's molecules."""
         off = {"adversarial_fragment": 0.0, "adversarial_pair": 0.0, "prototype": 0.0}
         off |= {"guidance": 0.0, "entropy": 0.0}
-        return replace(self, weights=replace(self.weights, **off))
+        weights = replace(self.weights, **off)
+        return replace(self, weights=weights, domain_statistics=False)
 
     def build(
         self,
@@ -153,7 +154,13 @@ def distrans(
         return _loss(config, network, constants, kind, params, state, batch, context)
 
     # Without groups there are no prototypes, and a checkpoint cannot hold empty arrays.
-    return from_network(network, loss, target=config.adapts, state=state if n_groups else None)
+    return from_network(
+        network,
+        loss,
+        target=config.adapts,
+        apart=config.domain_statistics,
+        state=state if n_groups else None,
+    )
 
 
 def _constants(config: DisTransConfig, knowledge: DomainKnowledge | None) -> dict[str, np.ndarray]:
@@ -192,7 +199,9 @@ def _loss(
     c, w, axis_name = config, config.weights, context.axis_name
     m = batch.molecules
     guided = (active(w.prototype) or active(w.guidance)) and constants["group_weight"].size > 0
-    encoded, z_ab, logits = apply_network(network, params, batch, context.key, groups=guided)
+    encoded, z_ab, logits, state = apply_network(
+        network, params, state, batch, context, groups=guided
+    )
     out = outputs(encoded, z_ab, logits)
     terms = {"supervised": supervise(kind, logits, batch, axis_name)}
     total = terms["supervised"]
@@ -322,7 +331,7 @@ def _guidance(config, constants, embedding, state, batch: Batch, axis_name):
         )
         for d in (0, 1)
     ]
-    state = {
+    state = state | {
         "prototypes": jnp.stack([p for p, _ in new]),
         "updates": jnp.stack([n for _, n in new]),
     }

@@ -6,11 +6,9 @@ interactions (arXiv 2503.23550).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flax.linen as nn
-import flax.struct
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from molrel.data.knowledge import DomainKnowledge
@@ -18,18 +16,12 @@ from molrel.fields import at
 from molrel.methods.method import Method, Need, SourceOnlyConfig
 from molrel.methods.networks import source_only_method
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import MLP, PairFeatures, Sides, side_mean
-
-
-@flax.struct.dataclass
-class Fingerprints:
-    """z: f32 [U, B], log(1 + counts) of the folded fingerprint."""
-
-    z: Float[Array, "u b"]
+from molrel.nn.readout import CountsReadout, Pooled
+from molrel.nn.relation import MLP, PairLayer, Sides
 
 
 class FingerprintNetwork(nn.Module):
-    """log(1 + counts), mean over each bag, pair features, MLP.
+    """log(1 + counts), one layer across molecules, pair features, MLP.
 
     Attributes:
       bits: length that the fingerprints are folded to; divides theirs.
@@ -37,6 +29,7 @@ class FingerprintNetwork(nn.Module):
       n_outputs: logits of an example.
       symmetric: whether f(a, b) = f(b, a).
       dropout: on the pair features.
+      by_domain: whether BatchNorm keeps statistics of each domain.
     """
 
     bits: int
@@ -44,25 +37,23 @@ class FingerprintNetwork(nn.Module):
     n_outputs: int = 1
     symmetric: bool = True
     dropout: float = 0.0
+    by_domain: bool = False
 
     def setup(self):
-        self.pair = PairFeatures(2 * self.width, self.symmetric)
+        self.readout = CountsReadout(self.width, self.bits, self.by_domain)
+        self.pair = PairLayer(2 * self.width, self.symmetric)
         self.drop = nn.Dropout(self.dropout)
         self.head = MLP((self.width, self.n_outputs))
 
-    def encode(self, m: Molecules) -> Fingerprints:
-        """Folds the counts; nothing here is learned."""
-        assert m.fingerprints is not None
-        counts = m.fingerprints.astype(m.nodes.dtype)
-        folded = counts.reshape(len(counts), -1, self.bits).sum(axis=1)
-        return Fingerprints(jnp.log1p(folded))
+    def encode(self, m: Molecules, train: bool = False, axis_name: str | None = None) -> Pooled:
+        """Encodes each unique molecule once."""
+        return Pooled(self.readout(m, train=train, axis_name=axis_name))
 
     def relate(
-        self, e: Fingerprints, sides: Sides, train: bool = False
+        self, e: Pooled, sides: Sides, train: bool = False
     ) -> tuple[Float[Array, "p w"], Float[Array, "p t"]]:
         """(pair features, logits) of the sides."""
-        z = self.pair(side_mean(e.z, sides[0]), side_mean(e.z, sides[1]))
-        z = self.drop(z, deterministic=not train)
+        z = self.drop(self.pair(e.z, sides), deterministic=not train)
         return z, self.head(z)
 
     def __call__(self, m: Molecules, sides: Sides) -> Array:
@@ -71,12 +62,24 @@ class FingerprintNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class FingerprintMLPConfig(SourceOnlyConfig):
-    """A multilayer perceptron on pair features of Morgan counts."""
+    """A multilayer perceptron on Morgan counts: a layer on molecules, then on pairs of them."""
 
     bits: int = 1024
     """The fingerprints are folded to this length."""
     width: int = at(128, least=1, most=2**16)
     dropout: float = at(0.0, least=0, below=1, static=True)
+    domain_statistics: bool = False
+    """Whether BatchNorm keeps statistics of each domain (AdaBN, Li et al. 2016,
+    arXiv:1603.04779)."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the target's molecules are looked at."""
+        return self.domain_statistics
+
+    def source_only(self) -> FingerprintMLPConfig:
+        """See ``MethodConfig``."""
+        return replace(self, domain_statistics=False)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -87,5 +90,8 @@ class FingerprintMLPConfig(SourceOnlyConfig):
         self, knowledge: DomainKnowledge | None, *, kind: str, n_outputs: int, symmetric: bool
     ) -> Method:
         """See ``MethodConfig``."""
-        network = FingerprintNetwork(self.bits, self.width, n_outputs, symmetric, self.dropout)
-        return source_only_method(network, kind)
+        apart = self.domain_statistics
+        network = FingerprintNetwork(
+            self.bits, self.width, n_outputs, symmetric, self.dropout, apart
+        )
+        return source_only_method(network, kind, apart=apart)

@@ -85,6 +85,8 @@ class Method(NamedTuple):
       predict: (params, state, encoded, sides) -> logits [P, T].
       embed: (encoded) -> [U, D], one vector a molecule.
       target: whether training uses (unlabelled) target examples.
+      apart: whether a molecule of both domains is encoded once for each, because statistics of
+        the domains are kept apart.
       start: (key, variables, table, batches) -> Variables; called once before training with
         index batches that hold every training example of the source once, on one device, and
         not inside a jit. None for methods that start from ``init`` as it is.
@@ -99,6 +101,7 @@ class Method(NamedTuple):
     predict: Callable[[Params, State, Any, Sides], Float[Array, "p t"]] = undefined
     embed: Callable[[Any], Float[Array, "u d"]] = undefined
     target: bool = False
+    apart: bool = False
     start: Callable[..., Variables] | None = None
     fit: Callable[[int, MoleculeTable, Examples], Variables] | None = None
 

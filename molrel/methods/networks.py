@@ -83,7 +83,12 @@ class TwoViewConfig:
     atoms: EncoderConfig | None = None
     """Encoder of atoms; by default GINE of ``depth`` layers."""
     branches: Branches = "both"
-    """Which views of a molecule are encoded."""
+    """Which of graph and picture of a molecule are encoded."""
+    fingerprints: bool = False
+    """Whether Morgan counts are a view beside them."""
+    domain_statistics: bool = False
+    """Whether BatchNorm keeps statistics of each domain (AdaBN, Li et al. 2016,
+    arXiv:1603.04779)."""
     picture_encoder: Literal["small", "resnet18"] = "small"
     discriminator_width: int = at(128, least=1, most=2**16)
     dropout: float = at(0.0, least=0, below=1, static=True)
@@ -95,8 +100,11 @@ class TwoViewConfig:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Pictures, unless only the graph is encoded."""
-        return frozenset() if self.branches == "graph" else frozenset({"pictures"})
+        """Pictures, unless only the graph is encoded, and fingerprints where they are a view."""
+        needs: set[Need] = set() if self.branches == "graph" else {"pictures"}
+        if self.fingerprints:
+            needs.add("fingerprints")
+        return frozenset(needs)
 
     def size(
         self, n_outputs: int, symmetric: bool, dtype: DTypeLike | None = None
@@ -114,6 +122,8 @@ class TwoViewConfig:
             "n_targets": n_outputs,
             "symmetric": symmetric,
             "dropout": self.dropout,
+            "by_domain": self.domain_statistics,
+            "fingerprints": self.fingerprints,
             "dtype": dtype,
         }
 
@@ -123,12 +133,13 @@ class Network(Protocol):
     """A flax module that encodes each molecule once and then relates encoded molecules.
 
     ``encode(molecules)`` gives a pytree of per-molecule arrays [U, ...] with a field ``z``
-    [U, D]; ``relate(encoded, sides, train)`` gives (pair features [P, W], logits [P, T]) and
-    draws dropout and other noise from the stream ``dropout`` where ``train`` is set.
-    ``module(molecules, sides)`` touches every part, to initialise it.
+    [U, D]; where ``train`` is set, BatchNorm takes the statistics of these molecules, and of those
+    of the other devices of ``axis_name``. ``relate(encoded, sides, train)`` gives (pair features
+    [P, W], logits [P, T]) and draws dropout and other noise from the stream ``dropout`` where
+    ``train`` is set. ``module(molecules, sides)`` touches every part, to initialise it.
     """
 
-    def encode(self, m: Molecules) -> Any: ...
+    def encode(self, m: Molecules, train: bool = False, axis_name: str | None = None) -> Any: ...
 
     def relate(self, e: Any, sides: Sides, train: bool = False) -> tuple[Array, Array]: ...
 
@@ -140,6 +151,7 @@ def from_network(
     loss: Loss,
     *,
     target: bool,
+    apart: bool = False,
     state: State | None = None,
 ) -> Method:
     """The method that trains a ``Network`` with a loss.
@@ -148,6 +160,7 @@ def from_network(
       network: the module. Statistics of BatchNorm that it keeps are part of the method's state.
       loss: see ``Method``.
       target: whether training uses target examples.
+      apart: whether the network keeps statistics of each domain apart.
       state: initial non-trained variables besides BatchNorm statistics, such as prototypes.
     """
 
@@ -163,7 +176,7 @@ def from_network(
     def predict(params: Params, _: State, encoded: Any, sides: Sides) -> Array:
         return network.apply({"params": params}, encoded, sides, method="relate")[1]  # pyright: ignore
 
-    return Method(init, loss, encode, predict, lambda encoded: encoded.z, target)
+    return Method(init, loss, encode, predict, lambda encoded: encoded.z, target, apart)
 
 
 def statistics(state: State) -> dict[str, Any]:
@@ -191,22 +204,36 @@ def apply_with_statistics(
 
 
 def apply_network(
-    network: nn.Module, params: Params, batch: Batch, key: Array, **encoding: Any
-) -> tuple[Any, Float[Array, "p w"], Float[Array, "p t"]]:
-    """(encoded molecules, pair features, logits) of a batch in training.
+    network: nn.Module,
+    params: Params,
+    state: State,
+    batch: Batch,
+    context: Context,
+    **encoding: Any,
+) -> tuple[Any, Float[Array, "p w"], Float[Array, "p t"], State]:
+    """(encoded molecules, pair features, logits, new state) of a batch in training.
 
     ``encoding`` are further arguments of the network's ``encode``.
     """
-    encoded = network.apply({"params": params}, batch.molecules, method="encode", **encoding)
+    encoded, state = apply_with_statistics(
+        network,
+        params,
+        state,
+        context.key,
+        batch.molecules,
+        axis_name=context.axis_name,
+        method="encode",
+        **encoding,
+    )
     related: Any = network.apply(
         {"params": params},
         encoded,
         batch.sides,
         train=True,
         method="relate",
-        rngs={"dropout": key},
+        rngs={"dropout": context.key},
     )
-    return encoded, *related
+    return encoded, *related, state
 
 
 def outputs(encoded: Any, pair: Array | None, logits: Array) -> dict[str, Array]:
@@ -215,15 +242,19 @@ def outputs(encoded: Any, pair: Array | None, logits: Array) -> dict[str, Array]
     return {name: value for name, value in out.items() if value is not None}
 
 
-def source_only_method(network: nn.Module, kind: str) -> Method:
-    """The method that trains a ``Network`` on the source's labels and nothing else."""
+def source_only_method(network: nn.Module, kind: str, *, apart: bool = False) -> Method:
+    """The method that trains a ``Network`` on the source's labels and nothing else.
+
+    Where statistics of the domains are kept ``apart``, it encodes the target's molecules as well:
+    their statistics are all that it adapts (AdaBN).
+    """
 
     def loss(params: Params, state: State, batch: Batch, context: Context) -> LossOutput:
-        encoded, pair, logits = apply_network(network, params, batch, context.key)
+        encoded, pair, logits, state = apply_network(network, params, state, batch, context)
         total = supervise(kind, logits, batch, context.axis_name)
         return LossOutput(total, state, {"supervised": total}, outputs(encoded, pair, logits))
 
-    return from_network(network, loss, target=False)
+    return from_network(network, loss, target=apart, apart=apart)
 
 
 def add_terms(

@@ -10,7 +10,7 @@ are classified:
 Where this differs from the paper and its code:
 
 * the shared encoder and the head are those of DisTrans (graph and pictures, z_ab); a private
-  encoder is a smaller siamese one: GINE, mean over atoms, pair features as wide as z_ab;
+  encoder is a smaller siamese one: GINE, readout, pair features as wide as z_ab;
 * what is reconstructed is not the input but its composition, the mean atom features of each
   side: added up where the order of the sides does not matter, one after the other where it does.
   In a side of several molecules each of them counts the same;
@@ -26,9 +26,9 @@ Predictions take the shared path alone, as published.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -36,19 +36,20 @@ from molrel.data.knowledge import DomainKnowledge
 from molrel.dtypes import widen
 from molrel.losses import adversarial, separation
 from molrel.methods.batch import Batch
-from molrel.methods.method import Context, LossOutput, Method, active
+from molrel.methods.method import Context, LossOutput, Method, State, active
 from molrel.methods.networks import (
     TwoViewConfig,
     apply_network,
+    apply_with_statistics,
     from_network,
     outputs,
     source_only_method,
     supervise,
 )
-from molrel.nn.dense import Dense
 from molrel.nn.gine import GINE, mean_over_atoms
 from molrel.nn.graph import Molecules
-from molrel.nn.relation import MLP, PairFeatures, Sides, side_mean
+from molrel.nn.readout import Readout, moments_over_atoms
+from molrel.nn.relation import MLP, PairLayer, Sides, side_mean
 from molrel.nn.two_view import TwoViewNetwork
 
 
@@ -74,13 +75,18 @@ class SeparationConfig(TwoViewConfig):
 
     @property
     def adapts(self) -> bool:
-        """Whether any term looks at the target domain."""
+        """Whether anything looks at the target domain."""
+        return self._separates or self.domain_statistics
+
+    @property
+    def _separates(self) -> bool:
         w = self.weights
         return any(active(term) for term in (w.reconstruction, w.difference, w.similarity))
 
     def source_only(self) -> SeparationConfig:
         """The same encoder and head without any term that looks at the target."""
-        return replace(self, weights=SeparationWeights(0.0, 0.0, 0.0))
+        weights = SeparationWeights(0.0, 0.0, 0.0)
+        return replace(self, weights=weights, domain_statistics=False)
 
     def build(
         self,
@@ -92,17 +98,19 @@ class SeparationConfig(TwoViewConfig):
     ) -> Method:
         """See ``MethodConfig``."""
         size = self.size(n_outputs, symmetric)
-        if not self.adapts:
-            return source_only_method(TwoViewNetwork(**size), kind)
+        apart = self.domain_statistics
+        if not self._separates:
+            return source_only_method(TwoViewNetwork(**size), kind, apart=apart)
         network = SeparationNetwork(**size, private_depth=self.private_depth)
 
         def loss(params, state, batch: Batch, context: Context) -> LossOutput:
             axis_name = context.axis_name
-            encoded, z_ab, logits = apply_network(network, params, batch, context.key)
+            encoded, z_ab, logits, state = apply_network(network, params, state, batch, context)
             terms = {"supervised": supervise(kind, logits, batch, axis_name)}
             total, w = terms["supervised"], self.weights
             if active(w.reconstruction) or active(w.difference):
-                for name, term in _separate(network, params, z_ab, batch, axis_name).items():
+                found, state = _separate(network, params, state, z_ab, batch, context)
+                for name, term in found.items():
                     if active(getattr(w, name)):
                         terms[name] = term
                         total += getattr(w, name) * term
@@ -124,13 +132,18 @@ class SeparationConfig(TwoViewConfig):
                 total += w.similarity * terms["similarity"]
             return LossOutput(total, state, terms, outputs(encoded, z_ab, logits))
 
-        return from_network(network, loss, target=True)
+        return from_network(network, loss, target=True, apart=apart)
 
 
-def _separate(network, params, z_ab, batch: Batch, axis_name) -> dict[str, Array]:
-    """Reconstruction and difference, each the sum over the domains of a mean over examples."""
-    private, predictions = network.apply(
-        {"params": params}, z_ab, batch.molecules, batch.sides, batch.domain, method="separate"
+def _separate(
+    network, params, state, z_ab, batch: Batch, context: Context
+) -> tuple[dict[str, Array], State]:
+    """(reconstruction and difference, each the sum over the domains of a mean over examples; new
+    state)."""
+    axis_name = context.axis_name
+    inputs = z_ab, batch.molecules, batch.sides, batch.domain
+    (private, predictions), state = apply_with_statistics(
+        network, params, state, context.key, *inputs, axis_name=axis_name, method="separate"
     )
     targets = composition(batch.molecules, batch.sides, network.symmetric)
     shares = [
@@ -147,7 +160,7 @@ def _separate(network, params, z_ab, batch: Batch, axis_name) -> dict[str, Array
     return {
         "reconstruction": shares[0][0] + shares[1][0],
         "difference": shares[0][1] + shares[1][1],
-    }
+    }, state
 
 
 def composition(m: Molecules, sides: Sides, symmetric: bool) -> Float[Array, "p k"]:
@@ -158,18 +171,17 @@ def composition(m: Molecules, sides: Sides, symmetric: bool) -> Float[Array, "p 
 
 
 class PrivateEncoder(nn.Module):
-    """What only one domain has: GINE, mean over atoms, pair features of twice the width."""
+    """What only one domain has: GINE, readout, pair features of twice the width."""
 
     width: int
     depth: int
     symmetric: bool
 
     @nn.compact
-    def __call__(self, m: Molecules, sides: Sides) -> Float[Array, "p w"]:
-        pooled = mean_over_atoms(GINE(self.width, self.depth, name="atoms")(m), m)
-        z = jax.nn.relu(Dense(self.width, name="readout")(pooled))
-        pair = PairFeatures(2 * self.width, self.symmetric, name="pair")
-        return widen(pair(*(side_mean(z, side) for side in sides)))
+    def __call__(self, m: Molecules, sides: Sides, **mode: Any) -> Float[Array, "p w"]:
+        moments = moments_over_atoms(GINE(self.width, self.depth, name="atoms")(m), m)
+        z = Readout(self.width, name="readout")(moments, m, **mode)
+        return widen(PairLayer(2 * self.width, self.symmetric, name="pair")(z, sides))
 
 
 class Decoder(nn.Module):
@@ -195,10 +207,18 @@ class SeparationNetwork(TwoViewNetwork):
         self.decoder = Decoder(self.width)
 
     def separate(
-        self, z_ab: Float[Array, "p w"], m: Molecules, sides: Sides, domain: Int[Array, " p"]
+        self,
+        z_ab: Float[Array, "p w"],
+        m: Molecules,
+        sides: Sides,
+        domain: Int[Array, " p"],
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> tuple[Float[Array, "p w"], Float[Array, "p k"]]:
         """(private features of each pair by the encoder of its domain, decoded composition)."""
-        source, target = self.source_private(m, sides), self.target_private(m, sides)
+        mode = {"train": train, "axis_name": axis_name}
+        source = self.source_private(m, sides, **mode)
+        target = self.target_private(m, sides, **mode)
         private = jnp.where((domain == 0)[:, None], source, target)
         n_values = m.nodes.shape[-1] * (1 if self.symmetric else len(sides))
         return private, widen(self.decoder(z_ab + private, n_values))

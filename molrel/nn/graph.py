@@ -27,6 +27,9 @@ class Molecules:
     Attributes:
       ids: int32 [U], row of each molecule in the table.
       mask: bool [U], whether the molecule is real.
+      domain: int32 [U], 0 source, 1 target: whose statistics the molecule belongs to.
+      weight: f32 [U], in statistics over molecules: 1 over the number of devices that hold it, 0
+        for padding.
       graph: ``nodes`` f32 [N, Da], ``edges`` f32 [E, Db], one graph a molecule and one
         last graph that holds all padding (``n_node`` is [U + 1]).
       node_molecule: int32 [N], molecule of each atom, U for padding.
@@ -51,6 +54,8 @@ class Molecules:
 
     ids: Int[Array, " u"]
     mask: Bool[Array, " u"]
+    domain: Int[Array, " u"]
+    weight: Float[Array, " u"]
     graph: jraph.GraphsTuple
     node_molecule: Int[Array, " n"]
     node_mask: Bool[Array, " n"]
@@ -120,15 +125,24 @@ def gather_rows(
 
 
 @functools.partial(jax.jit, static_argnames="budget", inline=True)
-def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molecules:
+def gather(
+    table: MoleculeTable,
+    ids: Int[Array, " u"],
+    budget: Budget,
+    domain: Int[Array, " u"] | None = None,
+    copies: Int[Array, " u"] | None = None,
+) -> Molecules:
     """Builds the padded batch of molecules on the device.
 
     Args:
       table: all molecules of the run.
       ids: int32 [U], unique molecule ids padded with ``table.padding_id``.
       budget: static sizes; the host has checked that the molecules fit.
+      domain: see ``Molecules``; by default all are of the source.
+      copies: number of devices that hold each molecule; by default 1.
     """
     ids = jnp.asarray(ids)
+    mask = ids < table.padding_id
     n_unique, n_fragments = len(ids), table.fragment_types.shape[1]
     atoms, node_molecule, node_mask, first_atom = gather_rows(table.atoms, ids, budget.atoms)
     bonds, bond_molecule, edge_mask, _ = gather_rows(table.bonds, ids, budget.bonds)
@@ -166,7 +180,9 @@ def gather(table: MoleculeTable, ids: Int[Array, " u"], budget: Budget) -> Molec
     )
     return Molecules(
         ids=ids,
-        mask=ids < table.padding_id,
+        mask=mask,
+        domain=jnp.zeros_like(ids) if domain is None else jnp.asarray(domain),
+        weight=mask.astype(float) / (1.0 if copies is None else copies.astype(float)),
         graph=graph,
         node_molecule=node_molecule,
         node_mask=node_mask,

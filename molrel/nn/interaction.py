@@ -143,8 +143,10 @@ class InteractionNetwork(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         self.head = MLP((self.width, self.n_outputs))
 
-    def encode(self, m: Molecules) -> EncodedAtoms:
-        """Encodes each unique molecule once."""
+    def encode(
+        self, m: Molecules, train: bool = False, axis_name: str | None = None
+    ) -> EncodedAtoms:
+        """Encodes each unique molecule once, in training as at test."""
         h = widen(self.atoms(m))
         rows, mask = dense_atoms(unit_rows(h), m)
         return EncodedAtoms(mean_over_atoms(h, m), rows, mask)

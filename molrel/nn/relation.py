@@ -1,4 +1,4 @@
-"""From encoded molecules to relations between them: fusion, cross-attention, pair head."""
+"""From encoded molecules to relations between them: fusion, sides, pair head."""
 
 from __future__ import annotations
 
@@ -63,52 +63,11 @@ def side_tokens(
     return tokens, jnp.where(single, pad(of_first), pad(present))
 
 
-def _attend(similarity: Float[Array, "p t k"], mask: Bool[Array, "p k"]) -> Float[Array, "p t k"]:
-    """Softmax over the partner's tokens; all zero where the partner has none."""
-    logits = jnp.where(mask[:, None], similarity, -1e9)
-    return jax.nn.softmax(logits, axis=-1) * mask[:, None].astype(logits.dtype)
-
-
-def cross_attention(
-    a: Float[Array, "p t d"],
-    mask_a: Bool[Array, "p t"],
-    b: Float[Array, "p k d"],
-    mask_b: Bool[Array, "p k"],
-    temperature: float = 0.25,
-) -> tuple[Float[Array, "p d"], Float[Array, "p d"]]:
-    """Interaction map between the tokens of two sides, attended both ways.
-
-    I = cos(u, v); every token of a gathers from b by softmax(I / temperature) and is
-    multiplied with what it gathered; the mean over a's tokens is c_{a|b}. The same from
-    b to a. After the interaction map of CIGIN (Pathak et al., AAAI 2020) and CGIB (Lee et
-    al., ICML 2023), moved from atoms to fragments.
-
-    Returns:
-      (c_{a|b}, c_{b|a}); swapping the arguments swaps the results.
-    """
-
-    def unit(x):
-        return x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-6)
-
-    similarity = jnp.einsum("ptd,pkd->ptk", unit(a), unit(b)) / temperature
-
-    def one_way(own, own_mask, other, other_mask, sim):
-        seen = jnp.einsum("ptk,pkd->ptd", _attend(sim, other_mask), other)
-        weight = own_mask[..., None].astype(own.dtype)
-        return jnp.sum(own * seen * weight, axis=1) / jnp.maximum(weight.sum(axis=1), 1)
-
-    return (
-        one_way(a, mask_a, b, mask_b, similarity),
-        one_way(b, mask_b, a, mask_a, jnp.swapaxes(similarity, 1, 2)),
-    )
-
-
 class PairFeatures(nn.Module):
-    """z_ab of two sides, invariant to their order where the task is symmetric.
+    """z_ab of two sides that have met already, invariant to their order in a symmetric task.
 
-    Symmetric: [a + b | a * b | |a - b| | c_ab + c_ba | c_ab * c_ba]; otherwise
-    [a | b | a * b | c_ab | c_ba]. Then LayerNorm, Dense, ReLU to ``width``. What each side
-    is given the other, c_ab and c_ba, may be left out.
+    Symmetric: [a + b | a * b | |a - b|]; otherwise [a | b | a * b]. Then LayerNorm, Dense, ReLU
+    to ``width``.
     """
 
     width: int
@@ -120,17 +79,36 @@ class PairFeatures(nn.Module):
         self,
         a: Float[Array, "p d"],
         b: Float[Array, "p d"],
-        a_given_b: Float[Array, "p d"] | None = None,
-        b_given_a: Float[Array, "p d"] | None = None,
     ) -> Float[Array, "p w"]:
         parts = [a + b, a * b, jnp.abs(a - b)] if self.symmetric else [a, b, a * b]
-        if a_given_b is not None and b_given_a is not None:
-            given = (a_given_b, b_given_a)
-            if self.symmetric:
-                given = (a_given_b + b_given_a, a_given_b * b_given_a)
-            parts += given
         joined = nn.LayerNorm(dtype=self.dtype, name="norm")(jnp.concatenate(parts, axis=-1))
         return jax.nn.relu(Dense(self.width, dtype=self.dtype, name="pair")(joined))
+
+
+class PairLayer(nn.Module):
+    """First layer on pairs of molecules, invariant to their order where the task is symmetric.
+
+    Symmetric: ReLU of a linear map of [a + b | a * b | |a - b|]; otherwise of [a | b | a * b].
+    What is linear in a molecule is computed once a molecule and not once a pair. A bag of molecules
+    shows their mean. The molecules are normalised already (``nn.readout``).
+    """
+
+    width: int
+    symmetric: bool = True
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "u d"], sides: Sides) -> Float[Array, "p w"]:
+        def linear(name: str, x: Array, bias: bool = False) -> Array:
+            return Dense(self.width, use_bias=bias, dtype=self.dtype, name=name)(x)
+
+        first = linear("first", z, bias=True)
+        second = first if self.symmetric else linear("second", z)
+        a, b = (side_mean(z, side) for side in sides)
+        h = side_mean(first, sides[0]) + side_mean(second, sides[1]) + linear("product", a * b)
+        if self.symmetric:
+            h += linear("difference", jnp.abs(a - b))
+        return jax.nn.relu(h)
 
 
 class MLP(nn.Module):

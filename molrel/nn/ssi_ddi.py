@@ -106,8 +106,10 @@ class SSIDDINetwork(nn.Module):
         # The kernel is M of all outputs, [D * D, T]; its initial columns have length 1.
         self.relation = Dense(self.n_outputs)
 
-    def encode(self, m: Molecules) -> Substructures:
-        """Encodes each unique molecule once."""
+    def encode(
+        self, m: Molecules, train: bool = False, axis_name: str | None = None
+    ) -> Substructures:
+        """Encodes each unique molecule once, in training as at test."""
         bonds = directed_bonds(m)
         h = self.norm(m.nodes)
         found = []

@@ -18,11 +18,13 @@ from tqdm import tqdm
 from molrel.data.batches import (
     Budget,
     MoleculeSizes,
-    Sampler,
     all_batches,
     choose_budget,
+    molecules_of,
+    shards,
     step_batches,
 )
+from molrel.data.sampler import Sampler
 from molrel.data.table import MoleculeTable
 from molrel.errors import RunError
 from molrel.files import write_whole
@@ -49,9 +51,8 @@ def sample_budget(sampler: Sampler, sizes: MoleculeSizes, n_devices: int) -> Bud
     """A budget from the sizes of 200 batches; of a fixed seed, so all runs share it."""
     samples = []
     for step in range(200 // n_devices):
-        examples = sampler.examples(0, step)
-        for d in range(n_devices):
-            samples.append(examples.take(np.arange(len(examples))[d::n_devices]).molecules())
+        for part in shards(sampler, 0, step, n_devices):
+            samples.append(molecules_of(part, sampler.apart)[0])
     return choose_budget(sizes, samples)
 
 
@@ -89,7 +90,8 @@ def train(
         number of steps must be these.
 
     Returns:
-      (final run state, cost: seconds, compile_seconds, seconds_per_step, n_parameters).
+      (final run state, cost: steps done, seconds, compile_seconds, seconds_per_step,
+      n_parameters).
 
     Raises:
       RunError: a loss is not finite; names step, seed, term and molecules.
@@ -136,7 +138,7 @@ def train(
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         started, compile_seconds, between, first = time.perf_counter(), 0.0, 0.0, done
         state, table = program.enter(run.train, table)
-        for step in range(done, config.steps):
+        for step in () if _ended(run, done, config).all() else range(done, config.steps):
             for batch in batches(step):
                 state, terms = program.step(state, table, batch)
                 pending.append((step, terms))
@@ -158,7 +160,10 @@ def train(
             plain = jax.device_get((stacked.params, stacked.state))
             _check_parameters(plain, step, seeds)
             validations = validate(stacked.params, stacked.state)
-            run = _keep_best(dataclasses.replace(run, train=stacked), plain, validations, step + 1)
+            before = step // config.evaluate_every * config.evaluate_every
+            ended = _ended(run, before, config)
+            run = dataclasses.replace(run, train=stacked)
+            run = _keep_best(run, plain, validations, step + 1, ended)
             if files is not None:
                 log, checkpoints = files
                 log.write(step + 1, means, validations)
@@ -166,9 +171,13 @@ def train(
                 release_free_memory()
                 _tell(bar, step + 1, config.steps, means, validations)
             between += time.perf_counter() - paused
+            if _ended(run, step + 1, config).all():
+                break
     seconds = time.perf_counter() - started
-    steady = max(1, config.steps - first - 1)
+    done = int(run.train.step[0])
+    steady = max(1, done - first - 1)
     return run, {
+        "steps": float(done),
         "seconds": seconds,
         "compile_seconds": compile_seconds,
         "seconds_per_step": (seconds - compile_seconds - between) / steady,
@@ -215,7 +224,7 @@ def _start(
 ) -> RunState:
     """The state of every seed after the method's ``start``."""
     assert method.start is not None
-    every = all_batches(sampler.source, sampler.n_source, budget, sizes)
+    every = all_batches(sampler.source, sampler.rows[0], budget, sizes)
     started = []
     for i in range(len(run.train.step)):
         state = unstack(run.train, i)
@@ -227,10 +236,27 @@ def _start(
     return dataclasses.replace(run, train=states, best_params=best[0], best_state=best[1])
 
 
-def _keep_best(run: RunState, plain: Any, validations: list[dict[str, float]], step: int):
-    """Replaces the best parameters of the seeds whose validation improved."""
+def _ended(run: RunState, step: int, config: TrainConfig) -> np.ndarray:
+    """bool [S], seeds whose validation had not improved for ``patience`` validations after so many
+    steps.
+
+    Their best parameters stay, whatever follows while other seeds go on: a seed ends alike alone
+    and among others.
+    """
+    if not config.patience:
+        return np.zeros(len(run.best_step), bool)
+    waited = step - np.asarray(run.best_step)
+    return waited >= config.patience * config.evaluate_every
+
+
+def _keep_best(
+    run: RunState, plain: Any, validations: list[dict[str, float]], step: int, ended: np.ndarray
+) -> RunState:
+    """Replaces the best parameters of the seeds that have not ended and whose validation
+    improved."""
     value = np.array([v["selection"] for v in validations], np.float32)
     better = np.nan_to_num(value, nan=-np.inf) > np.asarray(run.best_value)
+    better &= ~ended
 
     def pick(new, old):
         old = np.asarray(old)

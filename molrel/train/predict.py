@@ -58,14 +58,15 @@ def make_predictor(
 
 def make_embedder(
     method: Method, table: MoleculeTable
-) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """Builds ``embed(params, state, ids) -> float32 [S, len(ids), D]``, of ids in any order."""
+) -> Callable[[Any, Any, np.ndarray, int], np.ndarray]:
+    """Builds ``embed(params, state, ids, domain) -> float32 [S, len(ids), D]``, of ids in any
+    order, as molecules of a domain (0 source, 1 target)."""
     encode = _Encoder(method, table, mapped=False)
 
-    def embed(params: Any, state: Any, ids: np.ndarray) -> np.ndarray:
+    def embed(params: Any, state: Any, ids: np.ndarray, domain: int) -> np.ndarray:
         found = []
         for i in range(len(jax.tree.leaves(params)[0])):
-            encoded, place = encode(unstack(params, i), unstack(state, i), np.unique(ids))
+            encoded, place = encode(unstack(params, i), unstack(state, i), np.unique(ids), domain)
             found.append(np.asarray(method.embed(encoded))[place[ids]])
         return np.stack(found)
 
@@ -81,7 +82,18 @@ def _make_predictor(
         score = jax.jit(jax.vmap(method.predict, in_axes=(0, 0, 0, None)))
 
     def predict(params: Any, state: Any, examples: Examples) -> np.ndarray:
-        encoded, place = encode(params, state, examples.molecules())
+        if not method.apart:
+            return of_domain(params, state, examples, 0)
+        parts = [np.flatnonzero(examples.domain == d) for d in (0, 1)]
+        found = [
+            of_domain(params, state, examples.take(index), d)
+            for d, index in enumerate(parts)
+            if len(index)
+        ]
+        return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(parts)), :]
+
+    def of_domain(params: Any, state: Any, examples: Examples, domain: int) -> np.ndarray:
+        encoded, place = encode(params, state, examples.molecules(), domain)
         sides = [side.dense() for side in examples.sides]
         if symmetric and [s.shape[1] for s in sides] == [1, 1]:
             sides = [np.minimum(*sides), np.maximum(*sides)]
@@ -107,12 +119,15 @@ class _Encoder:
         self.chunks = _chunks(table.padding_id)
         self.budget = budget = _chunk_budget(self.sizes, self.chunks)
 
-        def encode(params, state, table, ids):
-            return method.encode(params, state, gather(table, ids, budget))
+        def encode(params, state, table, ids, domain):
+            return method.encode(params, state, gather(table, ids, budget, domain))
 
-        self.encode = jax.jit(jax.vmap(encode, in_axes=(0, 0, None, None)) if mapped else encode)
+        axes = (0, 0, None, None, None)
+        self.encode = jax.jit(jax.vmap(encode, in_axes=axes) if mapped else encode)
 
-    def __call__(self, params: Any, state: Any, needed: np.ndarray) -> tuple[Any, np.ndarray]:
+    def __call__(
+        self, params: Any, state: Any, needed: np.ndarray, domain: int
+    ) -> tuple[Any, np.ndarray]:
         """Per-molecule arrays, and the row of each molecule in them, int32 by id.
 
         Group after group; blank up to the size of all molecules, so that one program scores
@@ -126,7 +141,8 @@ class _Encoder:
         for i, group in enumerate(groups):
             place[group] = i * width + np.arange(len(group), dtype=np.int32)
             ids = np.pad(group, (0, width - len(group)), constant_values=padding)
-            parts.append(self.encode(params, state, self.table, ids))
+            domains = np.full_like(ids, domain)
+            parts.append(self.encode(params, state, self.table, ids, domains))
         blank = jax.tree.map(jnp.zeros_like, parts[0])
         filled = parts + [blank] * (len(self.chunks) - len(parts))
         return jax.tree.map(lambda *xs: jnp.concatenate(xs, self.axis), *filled), place

@@ -34,11 +34,18 @@ class TrainConfig:
     """Number of epochs; 0 trains for ``steps`` instead. With epochs, the last batch of each epoch
     may be smaller and ``evaluate_every`` is in epochs; with steps, batches run across the ends of
     epochs."""
+    source_molecules: int = at(0, least=0)
+    """Source molecules a step, over all devices, with every example among them
+    (``data.sampler``); 0 draws examples alone."""
     source_examples: int = at(256, least=1)
-    """Source examples a step, over all devices."""
+    """Source examples a step, over all devices; the most where molecules are drawn."""
+    target_molecules: int = at(0, least=0)
     target_examples: int = at(256, least=0)
     evaluate_every: int = at(100, least=1)
     """Steps (or epochs) between validations, log lines and checkpoints."""
+    patience: int = at(0, least=0)
+    """The run ends when the validation of no seed has improved for so many validations, and at
+    ``steps`` at the latest; 0 always goes on to ``steps``."""
     valid_examples: int = at(10_000, least=1)
     """Most source-validation examples used for model selection."""
     seeds_mode: SeedsMode = "auto"

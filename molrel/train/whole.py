@@ -60,6 +60,7 @@ def fit_whole(
     )
     size = sum(np.size(x) for x in jax.tree.leaves(params)) / len(seeds)
     return run, {
+        "steps": 1.0,
         "seconds": seconds,
         "compile_seconds": 0.0,
         "seconds_per_step": seconds / len(seeds),

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from molrel.data.batches import (
     Budget,
     MoleculeSizes,
-    Sampler,
     all_batches,
     choose_budget,
-    concatenate,
     index_batch,
     round_up,
     step_batches,
 )
-from molrel.data.types import Bag, Examples
+from molrel.data.sampler import Sampler
+from molrel.data.types import Bag, Examples, concatenate
 from molrel.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -98,7 +97,7 @@ def test_an_epoch_visits_every_example_once():
     sampler = Sampler(source, None, n_source=8, n_target=4)
     seen = np.concatenate([sampler.examples(0, s).weight for s in range(6)])
     assert sorted(seen) == list(range(48))
-    assert sampler.size == 8
+    assert sampler.rows == [8]
 
 
 def test_balance_redraws_negatives_each_epoch():
@@ -142,6 +141,33 @@ def test_splitting_drops_nothing_and_keeps_one_shape(n_source, n_devices, step):
         np.testing.assert_array_equal(
             np.sort(np.concatenate(found)), np.sort(expected.sides[0].ids)
         )
+
+
+def test_the_examples_of_a_batch_of_molecules_are_dealt_by_their_molecules():
+    """All pairs among 24 molecules on 8 devices: far fewer on each, and each counted once."""
+    every = np.array([(i, j) for i in range(24) for j in range(i + 1, 24)])
+    source = Examples.pairs(every, np.ones(len(every)))
+    sampler = Sampler(source, None, n_source=400, n_target=0, source_molecules=24)
+    (batch,) = step_batches(sampler, SIZES, LARGE, seeds=(0,), step=0, n_devices=8)
+    one = jax.tree.map(lambda x: x[:, 0], batch)
+    real = one.molecules < SIZES.padding_id
+    assert real.sum(axis=1).max() <= 18 and real.sum() < 8 * 16
+    assert one.mask.sum() == len(every) and np.ptp(one.mask.sum(axis=1)) <= 1
+    once = np.zeros(24)
+    np.add.at(once, one.molecules[real], 1 / one.molecule_copies[real])
+    np.testing.assert_allclose(once, 1)
+
+
+def test_a_molecule_of_both_domains_is_there_twice_where_they_are_encoded_apart():
+    examples = concatenate([pairs(5), pairs(4, domain=1, seed=0)])
+    one, two = (index_batch(examples, 9, LARGE, SIZES, (1, 1), apart=a) for a in (False, True))
+    assert one is not None and two is not None
+    assert not one.molecule_domain.any()
+    for side, bag in zip(two.sides, examples.sides):
+        np.testing.assert_array_equal(two.molecules[side[:, 0]], bag.ids)
+        np.testing.assert_array_equal(two.molecule_domain[side[:, 0]], examples.domain)
+    n_real = [(b.molecules < SIZES.padding_id).sum() for b in (one, two)]
+    assert n_real[0] < n_real[1] == len(set(zip(two.molecules, two.molecule_domain))) - 1
 
 
 def test_an_example_too_large_for_any_budget_is_an_error():

@@ -212,12 +212,13 @@ def test_the_encoder_goes_along_the_alignment_and_against_the_discriminator(alig
 
 
 def test_score_does_not_depend_on_the_order_of_the_pair():
-    params, batch, method = params_of("conditional"), make_batch(), config("cdan").build(None)
+    batch, method = make_batch(), config("cdan").build(None)
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
 
     @jax.jit
     def predict(sides):
-        encoded = method.encode(params, {}, batch.molecules)
-        return method.predict(params, {}, encoded, sides)
+        encoded = method.encode(params, state, batch.molecules)
+        return method.predict(params, state, encoded, sides)
 
     a, b = batch.sides
     np.testing.assert_allclose(predict((a, b)), predict((b, a)), rtol=1e-4, atol=1e-5)

@@ -13,8 +13,9 @@ from problem import FEATURES, SOURCE, TARGET, permuted
 from sklearn.metrics import roc_auc_score
 
 from molrel.chem.features import featurise
-from molrel.data.batches import Budget, MoleculeSizes, Sampler, step_batches
+from molrel.data.batches import Budget, MoleculeSizes, step_batches
 from molrel.data.knowledge import domain_knowledge
+from molrel.data.sampler import Sampler
 from molrel.data.table import build_table
 from molrel.data.types import Examples
 from molrel.nn.graph import gather

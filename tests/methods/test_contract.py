@@ -17,7 +17,8 @@ from problem import FEATURES, SOURCE, TARGET, every_method, permuted, problem
 from molrel.chem.features import featurise
 from molrel.config import Experiment
 from molrel.config_json import Types, from_json, to_json
-from molrel.data.batches import Budget, MoleculeSizes, Sampler, step_batches
+from molrel.data.batches import Budget, MoleculeSizes, step_batches
+from molrel.data.sampler import Sampler
 from molrel.data.types import Bag, Examples
 from molrel.methods.adaptation import AdaptationConfig
 from molrel.methods.cgib import CGIBConfig
@@ -50,6 +51,10 @@ CONTRACT = {
     },
     "separation": SeparationConfig(**TWO_VIEW, private_depth=1),
     "siamese": SiameseConfig("gin", **SIZE),
+    "adabn": SiameseConfig("gin", **SIZE, domain_statistics=True),
+    "distrans_by_domain": DisTransConfig(
+        **TWO_VIEW, fingerprints=True, domain_statistics=True, prototype_ready=1
+    ),
     "cigin": CIGINConfig(**SIZE),
     "cgib": CGIBConfig(**SIZE),
     "cmrl": CMRLConfig(**SIZE),
@@ -64,6 +69,7 @@ CONTRACT = {
 # Those whose code the others do not share.
 ALWAYS = (
     "distrans",
+    "adabn",
     "separation",
     "cgib",
     "topexpert",

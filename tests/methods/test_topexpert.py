@@ -12,7 +12,8 @@ from problem import loss_of
 from sklearn.metrics import roc_auc_score
 
 from molrel.chem.features import FeatureConfig, featurise
-from molrel.data.batches import Budget, MoleculeSizes, Sampler, all_batches, step_batches
+from molrel.data.batches import Budget, MoleculeSizes, all_batches, step_batches
+from molrel.data.sampler import Sampler
 from molrel.data.table import build_table
 from molrel.data.types import Bag, Examples
 from molrel.errors import NotDefined

@@ -1,69 +1,44 @@
-"""Fusion, cross-attention and pair features: symmetry and masks."""
+"""Fusion, sides and pair features: symmetry and masks."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from molrel.nn.relation import GatedFusion, PairFeatures, cross_attention, side_mean, side_tokens
+from molrel.nn.relation import GatedFusion, PairFeatures, PairLayer, side_mean, side_tokens
 
 RNG = np.random.default_rng(0)
 
 
-def tokens(n_pairs=3, n_tokens=4, width=5):
-    x = jnp.asarray(RNG.normal(size=(n_pairs, n_tokens, width)), jnp.float32)
-    mask = jnp.asarray(RNG.random((n_pairs, n_tokens)) < 0.7).at[:, 0].set(True)
-    return jnp.where(mask[..., None], x, 0), mask
-
-
-def test_cross_attention_swaps_with_its_arguments():
-    a, b = tokens(), tokens(n_tokens=6)
-    forward, backward = cross_attention(*a, *b), cross_attention(*b, *a)
-    np.testing.assert_allclose(forward[0], backward[1], atol=1e-6)
-    np.testing.assert_allclose(forward[1], backward[0], atol=1e-6)
-
-
-def test_cross_attention_matches_a_loop():
-    (a, mask_a), (b, mask_b) = tokens(), tokens(n_tokens=6)
-    got = cross_attention(a, mask_a, b, mask_b, temperature=0.5)[0]
-    for p in range(3):
-        rows = []
-        others = [b[p, k] for k in range(6) if mask_b[p, k]]
-        for t in range(4):
-            if not mask_a[p, t]:
-                continue
-            cos = [
-                np.dot(a[p, t], o)
-                / np.sqrt((np.dot(a[p, t], a[p, t]) + 1e-6) * (np.dot(o, o) + 1e-6))
-                for o in others
-            ]
-            weight = np.exp(np.array(cos) / 0.5)
-            weight /= weight.sum()
-            mixed = sum(w * np.asarray(o) for w, o in zip(weight, others))
-            rows.append(np.asarray(a[p, t]) * mixed)
-        np.testing.assert_allclose(got[p], np.mean(rows, axis=0), atol=1e-5)
-
-
-def test_cross_attention_is_finite_where_a_side_has_no_token():
-    a, mask = tokens()
-    none = jnp.zeros_like(mask)
-
-    def value(a):
-        return sum(jnp.sum(x) for x in cross_attention(a, none, a, mask))
-
-    assert value(a) == 0
-    assert np.isfinite(jax.grad(value)(jnp.zeros_like(a))).all()
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_pair_features_are_symmetric_only_when_asked(symmetric):
+    a, b = (jnp.asarray(RNG.normal(size=(4, 6)), jnp.float32) for _ in range(2))
+    module = PairFeatures(8, symmetric)
+    params = module.init(jax.random.key(0), a, b)
+    forward, backward = module.apply(params, a, b), module.apply(params, b, a)
+    assert np.allclose(forward, backward, atol=1e-6) == symmetric
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_pair_features_are_symmetric_only_when_asked(symmetric):
-    parts = [jnp.asarray(RNG.normal(size=(4, 6)), jnp.float32) for _ in range(4)]
-    module = PairFeatures(8, symmetric)
-    params = module.init(jax.random.key(0), *parts)
-    forward = module.apply(params, *parts)
-    a, b, ab, ba = parts
-    backward = module.apply(params, b, a, ba, ab)
-    assert np.allclose(forward, backward, atol=1e-6) == symmetric
+def test_a_pair_layer_is_one_linear_map_of_the_pair_features(symmetric):
+    """What is computed once a molecule adds up to what a dense layer on the pair would give."""
+    z = jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32)
+    sides = jnp.array([[0, 2], [3, -1]]), jnp.array([[1, -1], [4, -1]])
+    module = PairLayer(8, symmetric)
+    variables = module.init(jax.random.key(0), z, sides)
+    kernels = {name: p["kernel"] for name, p in variables["params"].items()}
+    bias = RNG.normal(size=8).astype(np.float32)
+    variables["params"]["first"]["bias"] = jnp.asarray(bias)
+    a, b = (side_mean(z, side) for side in sides)
+    parts = (
+        {"first": a + b, "difference": jnp.abs(a - b)} if symmetric else {"first": a, "second": b}
+    )
+    expected = jnp.asarray(bias * (2 if symmetric else 1))[None]
+    expected += sum(x @ kernels[name] for name, x in (parts | {"product": a * b}).items())
+    expected = jax.nn.relu(expected)
+    found = module.apply(variables, z, sides)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.allclose(found, module.apply(variables, z, sides[::-1]), atol=1e-6) == symmetric
 
 
 def test_side_mean_and_tokens_of_bags():

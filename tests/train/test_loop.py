@@ -43,6 +43,52 @@ def fit(folder, method=None, values=None, every=2, resume=False):
     )
 
 
+# By patience of 2, seed 0 ends after step 5 and seed 1 after step 6: what seed 0 would have won
+# later is not its own.
+CURVES = {0: [0.1, 0.2, 0.3, 0.2, 0.2, 0.9, 0.9, 0.9], 1: [0.1, 0.2, 0.3, 0.4, 0.1, 0.1, 0.5, 0.5]}
+
+
+def fit_with_patience(seeds, folder, *, first=0, steps=8, resume=False):
+    """(final state, cost); the validations of step ``first`` + 1 and later are those of CURVES."""
+    plain, table, sampler, *_ = make_problem()
+    steps_done = itertools.count(first)
+
+    def validate(params, state):
+        i = next(steps_done)
+        return [{"selection": CURVES[seed][i]} for seed in seeds]
+
+    return train(
+        plain,
+        table,
+        sampler,
+        validate,
+        seeds=seeds,
+        config=TrainConfig(steps=steps, evaluate_every=1, patience=2),
+        optimiser_config=OptimiserConfig(learning_rate=1e-2),
+        folder=folder,
+        molecules=SMILES,
+        resume=resume,
+    )
+
+
+def test_a_run_ends_when_no_validation_improves(tmp_path):
+    run, cost = fit_with_patience((0, 1), tmp_path)
+    assert cost["steps"] == 6 and run.train.step.tolist() == [6, 6]
+    assert run.best_step.tolist() == [3, 4]
+    for i, seed in enumerate((0, 1)):
+        alone, cost = fit_with_patience((seed,), None)
+        assert cost["steps"] == (5, 6)[i]
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[0], b[i], rtol=1e-5, atol=1e-6),
+            alone.best_params,
+            run.best_params,
+        )
+    # A run that has ended has nothing left to do.
+    again, cost = fit_with_patience((0, 1), tmp_path, first=6, resume=True)
+    assert cost["steps"] == 6
+    jax.tree.map(np.testing.assert_array_equal, again.best_params, run.best_params)
+
+
 def with_bad_term(method, name, value, at):
     """The method with a term that turns to ``value`` in the second seed's step ``at``."""
 

@@ -10,7 +10,8 @@ import optax
 import pytest
 from problem import CONFIG, loss_of, make_problem
 
-from molrel.data.batches import Sampler, step_batches
+from molrel.data.batches import step_batches
+from molrel.data.sampler import Sampler
 from molrel.methods.batch import gather_batch
 from molrel.train.step import compile_step, init_state, make_step, stack, unstack
 
