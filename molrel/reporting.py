@@ -111,6 +111,9 @@ def report_run(
         title="Target" if judged == "target" else "Test",
     )
     print_headline(rows, cost, folder)
+    if config.method.adapts and prepared.target is not None:
+        for name in list(frames)[1 : 1 + len(compare)]:
+            print(worth_of_adapting(rows, config, prepared.target, name))
     return rows
 
 
@@ -293,6 +296,35 @@ def print_headline(rows: list[dict[str, Any]], cost: dict[str, float], folder: P
     print(
         f"{cost['total_seconds']:.0f} s ({cost['compile_seconds']:.0f} s compiling), peak memory "
         f"{cost['peak_memory_mb']:.0f} MB; report: {folder / 'report.md'}"
+    )
+
+
+def worth_of_adapting(
+    rows: Sequence[dict[str, Any]], config: Experiment, target: Examples, other: str
+) -> str:
+    """Two sentences: what a run adapted to, and by how much it beats another run there.
+
+    Args:
+      rows: of the report.
+      config: of the run.
+      target: its target's examples.
+      other: name of the run that it is compared with.
+    """
+    first = (
+        f"{config.name} was adapted to {_shown(config.data.target or '')}: {len(target):,} "
+        f"examples of {len(target.molecules()):,} molecules, without labels."
+    )
+    named = f"{config.name} minus {other}"
+    found = [r for r in rows if r["method"] == named and r["split"] == "target"]
+    row = next(r for r in found if r["stratum"] == "all" and r["metric"].endswith("difference"))
+    verdict = "which may be chance"
+    if not row["low"] <= 0 <= row["high"]:
+        better = (row["mean"] < 0) == row["metric"].startswith("rmse")
+        verdict = f"which is {'better' if better else 'worse'} than chance explains"
+    metric = row["metric"].removesuffix(" difference").upper()
+    return (
+        f"{first} There it differs from {other} by {number(row['mean'])} {metric} "
+        f"[{number(row['low'])}, {number(row['high'])}], {verdict}."
     )
 
 
