@@ -75,6 +75,9 @@ class DataConfig:
     split_seed: int = at(0, least=0, below=2**31)
     negatives: Literal["uniform", "degree"] = "degree"
     """How negatives are drawn where a set has positives only."""
+    target_labels: int = at(0, least=0)
+    """Number of target examples whose labels join the training, drawn by molecule
+    (``splits.few_by_molecule``); they are not scored."""
     balance: bool = False
     """Re-draw the source's negatives one to one each epoch."""
     min_carriers: int = at(10, least=0)
@@ -142,6 +145,11 @@ def check(experiment: Experiment[M]) -> Experiment[M]:
         raise InputError(
             f"config field 'data.test_fraction' is {data.test_fraction}, but must be less than "
             "what data.valid_fraction leaves"
+        )
+    if data.target_labels and data.target is None:
+        raise InputError(
+            f"config field 'data.target_labels' is {data.target_labels}, and there is no target",
+            remedy="Name one with data.target, or set data.target_labels to 0",
         )
     train = experiment.train
     if train.epochs and (train.source_molecules or train.target_molecules):

@@ -12,6 +12,7 @@ import pandas as pd
 from molrel.config import DataConfig
 from molrel.data.duplicates import contradictions
 from molrel.data.overlap import divide_shared_pairs, overlap
+from molrel.data.splits import few_by_molecule
 from molrel.data.types import Dataset, Examples, Rejection, Task, join
 from molrel.errors import InputError
 from molrel.sources import (
@@ -68,7 +69,9 @@ class Divided:
     Attributes:
       source: without the pairs that are left to the target (``divide_shared_pairs``).
       source_all: every source example.
-      target: without the pairs that are left to the source; None where there is none.
+      target: without the pairs that are left to the source and without ``labelled``; None where
+        there is none.
+      labelled: target examples whose labels are trained on, of domain 2.
       parts: "train", "valid", "test" -> source examples.
       marks, rows: the same parts -> ``Dataset.marks`` and ``rows`` of their examples.
       overlap: between the domains; None without a target.
@@ -80,6 +83,7 @@ class Divided:
     source: Dataset
     source_all: Examples
     target: Dataset | None
+    labelled: Examples | None
     parts: dict[str, Examples]
     marks: dict[str, dict[str, np.ndarray]]
     rows: dict[str, np.ndarray]
@@ -91,7 +95,8 @@ class Divided:
         """sha256 of what is trained on and scored, in hexadecimal digits."""
         found = hashlib.sha256("\n".join(self.source.molecules).encode())
         target = [] if self.target is None else [self.target.examples]
-        for examples in (*self.parts.values(), *target):
+        few = [] if self.labelled is None else [self.labelled]
+        for examples in (*self.parts.values(), *target, *few):
             arrays = [a for side in examples.sides for a in (side.ids, side.offsets)]
             # In float32 where that loses nothing, as labels have always been kept.
             short = examples.labels.astype(np.float32)
@@ -147,11 +152,19 @@ def divide(data: DataConfig, *, max_atoms: int, **memory: Dataset | None) -> Div
             remedy="Add rows, or raise data.valid_fraction",
         )
     check_labels(parts, source.task, data)
+    labelled = None
+    if target is not None and data.target_labels:
+        target, labelled = _few_labels(target, parts["train"], data)
     datasets = [source] if target is None else [source, target]
     notes = [f"{d.name}: {d.note}" for d in datasets if d.note]
     if len(source.examples.sides) == 2:
         meaning = "plays no role (symmetric)" if source.task.symmetric else "matters (roles)"
         notes.append(f"The order of the two molecules of a pair {meaning}.")
+    if labelled is not None:
+        notes.append(
+            f"{len(labelled):,} labelled target examples joined the training; scored examples that "
+            "hold one of their new molecules are the stratum 'labelled'."
+        )
     if any(left_out):
         notes.append(
             f"Of the pairs of molecules that both domains hold, half belong to each, by lot: "
@@ -167,7 +180,31 @@ def divide(data: DataConfig, *, max_atoms: int, **memory: Dataset | None) -> Div
             f"{split.dropped} source pairs that join two parts of the split were left out."
         )
     against = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-    return Divided(source, source_all, target, parts, marks, rows, shared, tuple(notes), against)
+    return Divided(
+        source, source_all, target, labelled, parts, marks, rows, shared, tuple(notes), against
+    )
+
+
+def _few_labels(target: Dataset, train: Examples, data: DataConfig) -> tuple[Dataset, Examples]:
+    """(the target without the examples whose labels are trained on, those examples).
+
+    Raises:
+      InputError: it has fewer labels, or nothing would be left to score.
+    """
+    known = int((~np.isnan(target.examples.labels).all(axis=1)).sum())
+    if known <= data.target_labels:
+        raise InputError(
+            f"it has {known:,} labelled examples, and data.target_labels takes "
+            f"{data.target_labels:,} of them, which leaves none to score",
+            path=data.target,
+            remedy="Lower data.target_labels",
+        )
+    seen = np.zeros(len(target.molecules), bool)
+    seen[train.molecules()] = True
+    index = few_by_molecule(target.examples, seen, data.target_labels, data.split_seed)
+    rest = np.setdiff1d(np.arange(len(target.examples)), index)
+    few = target.examples.take(index)
+    return target.take(rest), few.replace(domain=np.full(len(few), 2, np.int32))
 
 
 def check_labels(parts: dict[str, Examples], task: Task, data: DataConfig) -> None:
@@ -265,6 +302,7 @@ def _without(divided: Divided, failures: Mapping[str, str], data: DataConfig) ->
         source=cleaned(divided.source),
         source_all=left(divided.source_all)[0],
         target=None if divided.target is None else cleaned(divided.target),
+        labelled=None if divided.labelled is None else left(divided.labelled)[0],
         parts={name: examples for name, (examples, _) in parts.items()},
         marks={
             name: {kind: mark[parts[name][1]] for kind, mark in marks.items()}

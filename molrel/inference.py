@@ -17,7 +17,7 @@ from molrel.chem.scaffolds import murcko_scaffold
 from molrel.config import DataConfig
 from molrel.data.formats import read_table
 from molrel.data.splits import relation_ids
-from molrel.data.types import Examples, join
+from molrel.data.types import Examples, concatenate, join
 from molrel.data.write import encode_table, format_of
 from molrel.divide import divide
 from molrel.errors import InputError, RunError
@@ -238,17 +238,19 @@ def _score_dataset(
     seen = np.zeros(len(other.molecules), bool)
     seen[divided.parts["train"].molecules()] = True
     valid, train = divided.parts["valid"], divided.parts["train"]
-    known, mine = relation_ids(divided.source.examples, other.examples)
+    labelled = divided.labelled
+    trained = [divided.source.examples] + ([] if labelled is None else [labelled])
+    known, mine = relation_ids(concatenate(trained), other.examples)
     met = np.isin(mine, known)
     examples = other.examples.take(np.flatnonzero(~met))
     if not len(examples):
-        raise InputError("every example of it belongs to the run's own source", path=address)
+        raise InputError("every example of it is one of the run's own", path=address)
     examples, scores, failures = run.score_examples(examples, other.molecules, address)
 
     smiles = np.array(other.molecules, dtype=object)
 
     def frame(part: Examples, split: str, columns: np.ndarray) -> pd.DataFrame:
-        named = name_strata(part, seen, lambda: [murcko_scaffold(s) for s in smiles])
+        named = name_strata(part, seen, lambda: [murcko_scaffold(s) for s in smiles], labelled)
         return part_frame(part, smiles, run.task, columns, split, named)
 
     kept = own.loc[own["split"] == "source-valid"]

@@ -32,6 +32,7 @@ class Prepared:
       source: "train", "valid", "test" -> labelled examples (labels in the task's units).
       source_all: every source example, also those left to the target.
       target: examples with the labels that only the report reads, or None.
+      labelled: the few target examples whose labels are trained on, or None.
       seen: bool [M], molecules that occur in the source's training examples.
       marks: part of the source -> kind -> bool [n], examples that are also scored apart.
       rows: part of the source -> int64 [n], row of the file of each example.
@@ -52,6 +53,7 @@ class Prepared:
     source: dict[str, Examples]
     source_all: Examples
     target: Examples | None
+    labelled: Examples | None
     seen: np.ndarray
     marks: dict[str, dict[str, np.ndarray]]
     rows: dict[str, np.ndarray]
@@ -68,32 +70,55 @@ class Prepared:
 
     def training_source(self) -> Examples:
         """Training examples with standardised labels, float32."""
-        train = self.source["train"]
-        standard = (train.labels.astype(np.float64) - self.label_mean) / self.label_scale
-        return train.replace(labels=standard.astype(np.float32))  # pyright: ignore
+        return self._standardised(self.source["train"])
+
+    def training_labelled(self) -> Examples | None:
+        """``labelled`` with labels on the scale of the source's."""
+        return None if self.labelled is None else self._standardised(self.labelled)
+
+    def _standardised(self, examples: Examples) -> Examples:
+        standard = (examples.labels.astype(np.float64) - self.label_mean) / self.label_scale
+        return examples.replace(labels=standard.astype(np.float32))
 
     def strata(self, examples: Examples) -> np.ndarray:
         """``name_strata`` by what was trained on."""
-        return name_strata(examples, self.seen, lambda: [f.scaffold for f in self.features])
+        scaffolds = lambda: [f.scaffold for f in self.features]  # noqa: E731
+        return name_strata(examples, self.seen, scaffolds, self.labelled)
 
 
 def name_strata(
-    examples: Examples, seen: np.ndarray, scaffolds: Callable[[], Sequence[str]]
+    examples: Examples,
+    seen: np.ndarray,
+    scaffolds: Callable[[], Sequence[str]],
+    labelled: Examples | None = None,
 ) -> np.ndarray:
     """Stratum [N] of each example.
 
     Of relations by how many sides were trained on (``splits.strata``); of single molecules by
-    whether a training molecule has the scaffold.
+    whether a training molecule has the scaffold. Target examples that hold a molecule of which
+    only labels of the target are known are ``labelled``.
 
     Args:
       examples: N examples.
       seen: bool [M], molecules that were trained on.
       scaffolds: gives the scaffolds of the M molecules, without chirality.
+      labelled: the few target examples whose labels were trained on.
     """
     if len(examples.sides) > 1:
-        return strata(examples, seen)
-    names = np.array(scaffolds(), str)
-    return np.char.add(strata(examples, np.isin(names, names[seen])), " scaffold")
+        found = strata(examples, seen)
+    else:
+        names = np.array(scaffolds(), str)
+        found = np.char.add(strata(examples, np.isin(names, names[seen])), " scaffold")
+    if labelled is None:
+        return found
+    of_labels = np.zeros(len(seen), bool)
+    of_labels[labelled.molecules()] = True
+    held = [
+        np.logical_or.reduceat(of_labels[s.ids] & ~seen[s.ids], s.offsets[:-1])
+        for s in examples.sides
+    ]
+    touched = np.logical_or.reduce(held) & (examples.domain == 1)
+    return np.where(touched, "labelled", found)
 
 
 def prepare(
@@ -138,6 +163,7 @@ def prepare(
         source=divided.parts,
         source_all=divided.source_all,
         target=None if target is None else target.examples,
+        labelled=divided.labelled,
         seen=seen,
         marks=divided.marks,
         rows=divided.rows,

@@ -62,7 +62,7 @@ class Problem:
             return fit_whole(
                 self.method,
                 self.prepared.table,
-                self.sampler.source,
+                self.sampler.every_labelled(),
                 score.validate,
                 seeds=settings["seeds"],
                 folder=settings["folder"],
@@ -159,6 +159,7 @@ def make_problem(config: Experiment[Any], prepared: Prepared) -> Problem:
         prepared.target if method.target else None,
         n_source=config.train.source_examples,
         n_target=config.train.target_examples,
+        labelled=prepared.training_labelled(),
         source_molecules=config.train.source_molecules,
         target_molecules=config.train.target_molecules,
         symmetric=prepared.task.symmetric,

@@ -44,9 +44,9 @@ class IndexBatch:
       molecules: int32 [U], unique molecule ids, padded with the table's padding id; where the
         domains are encoded apart a molecule of both is there twice.
       sides: one int32 [P, S] a side: indices into ``molecules``; -1 pads smaller bags.
-      labels: float32 [P, T]; NaN where missing, and always NaN in the target domain.
+      labels: float32 [P, T]; NaN where missing, and always NaN where domain is 1.
       mask: bool [P], whether the example is real.
-      domain: int32 [P], 0 source, 1 target.
+      domain: int32 [P], 0 source, 1 target, 2 target with a label.
       weight: float32 [P], weight of the example in losses.
       molecule_domain: int32 [U], the domain whose statistics the molecule belongs to; 0 for all
         unless the domains are encoded apart.
@@ -120,7 +120,9 @@ def molecules_of(examples: Examples, apart: bool) -> tuple[np.ndarray, np.ndarra
     if not apart:
         ids = examples.molecules()
         return ids.astype(np.int32), np.zeros(len(ids), np.int32)
-    found = [examples.take(examples.domain == domain).molecules() for domain in (0, 1)]
+    found = [
+        examples.take(index).molecules() for index in (examples.domain == 0, examples.domain > 0)
+    ]
     domains = np.repeat(np.arange(2, dtype=np.int32), [len(ids) for ids in found])
     ids = np.concatenate(found).astype(np.int32)
     order = np.argsort(ids, kind="stable")
@@ -152,7 +154,7 @@ def index_batch(
     real = len(examples)
     position = np.full((2, sizes.padding_id + 1), -1, np.int32)
     position[domains, molecules] = np.arange(len(molecules), dtype=np.int32)
-    of_example = examples.domain * apart
+    of_example = np.minimum(examples.domain, 1) * apart
 
     def pad(values: np.ndarray, fill: float, length: int = n_examples) -> np.ndarray:
         out = np.full((length, *values.shape[1:]), fill, values.dtype)

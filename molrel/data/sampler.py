@@ -323,6 +323,8 @@ class Sampler:
     Args:
       source: labelled examples.
       target: unlabelled examples, or None to train without a target.
+      labelled: the few target examples whose labels are trained on, or None; as many of them a
+        step as of the source at most, which together weigh as much as the source's.
       n_source, n_target: examples per step, or the most where molecules are drawn.
       source_molecules, target_molecules: of a step; 0 draws examples alone.
       symmetric: whether the order of the sides of an example means nothing.
@@ -340,6 +342,7 @@ class Sampler:
         *,
         n_source: int,
         n_target: int,
+        labelled: Examples | None = None,
         source_molecules: int = 0,
         target_molecules: int = 0,
         symmetric: bool = True,
@@ -361,7 +364,10 @@ class Sampler:
                 if target_molecules
                 else ByExamples(target, n_target, 1)
             )
-        parts = (source,) if target is None else (source, target)
+        if labelled is not None:
+            self.draws.append(ByExamples(labelled, min(n_source, len(labelled)), 2))
+        self.labelled = labelled
+        parts = [part for part in (source, target, labelled) if part is not None]
         # Largest bag of each side, which every batch is padded to.
         self.widths = tuple(
             int(max(part.sides[i].sizes.max(initial=1) for part in parts))
@@ -369,13 +375,21 @@ class Sampler:
         )
 
     def parts(self, seed: int, step: int) -> list[Examples]:
-        """The source's examples of this step and, where there is a target, the target's."""
+        """The source's examples of this step and, where there are any, the target's: those without
+        labels, and the few with."""
         found = []
         for draw in self.draws:
             index, weight = draw(seed, step)
             part = draw.examples.take(index)
             found.append(part.replace(weight=part.weight * weight.astype(np.float32)))
+        if self.labelled is not None:
+            total = found[0].weight.sum() / max(found[-1].weight.sum(), 1e-9)
+            found[-1] = found[-1].replace(weight=found[-1].weight * np.float32(total))
         return found
+
+    def every_labelled(self) -> Examples:
+        """All examples whose labels are trained on, each once."""
+        return self.source if self.labelled is None else concatenate([self.source, self.labelled])
 
     def examples(self, seed: int, step: int) -> Examples:
         """Source examples, then target examples, of this step."""

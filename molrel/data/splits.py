@@ -244,6 +244,36 @@ def strata(examples: Examples, seen: np.ndarray) -> np.ndarray:
     return np.array(names)[np.asarray(new, np.int64)]
 
 
+def few_by_molecule(examples: Examples, seen: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted indices of ``count`` labelled examples: about sqrt(count) each of as many molecules.
+
+    So the molecules whose labels are known are few, and most examples hold none of them. The
+    molecules are those that were not trained on, or all where that leaves too few examples, in
+    random order. Fewer examples are a part of more of the same seed.
+
+    Args:
+      examples: N examples, of which those without any label are never drawn.
+      seen: bool [M], molecules that were trained on.
+      count: at most the number of labelled examples.
+      seed: of the order.
+    """
+    rng = np.random.default_rng([seed, 0x6665_77])
+    rank = np.argsort(rng.permutation(len(seen)))
+    # Molecules that were trained on come behind all others.
+    rank = np.where(seen, rank + len(seen), rank)
+    # Each example belongs to its first molecule, and has a random place among that one's.
+    firsts = [np.minimum.reduceat(rank[s.ids], s.offsets[:-1]) for s in examples.sides]
+    first = np.minimum.reduce(firsts)
+    index = rng.permutation(np.flatnonzero((~np.isnan(examples.labels)).any(axis=1)))
+    order = index[np.argsort(first[index], kind="stable")]
+    _, starts, inverse = np.unique(first[order], return_index=True, return_inverse=True)
+    place = np.arange(len(order)) - starts[inverse]
+    # Squares of ever more molecules and examples; trained molecules behind all others.
+    is_seen = first[order] >= len(seen)
+    shell = np.lexsort((place, np.maximum(place, inverse), is_seen))
+    return np.sort(order[shell[:count]])
+
+
 def _by_molecule(examples: Examples, part: np.ndarray) -> Split:
     """Split of examples whose molecules have the given part, int [M]."""
     has_valid = sum(_count(side, part == VALID) for side in examples.sides) > np.int64(0)

@@ -64,7 +64,8 @@ class Examples:
       sides: one Bag a side, each of length N (two for a pair, one for a property).
       labels: float [N, T], NaN where missing; float64 of a user's file, for measured values may
         differ by less than float32 can tell. Batches hold float32.
-      domain: int32 [N], 0 = source, 1 = target.
+      domain: int32 [N], 0 = source, 1 = target, 2 = target and one of the few whose labels are
+        trained on.
       weight: float32 [N], importance of the example in supervised losses.
     """
 

@@ -19,9 +19,9 @@ class Batch:
     Attributes:
       molecules: U unique molecules, U static.
       sides: int32 [P, S] each, indices into the molecules, -1 padding.
-      labels: f32 [P, T], NaN where missing (always NaN in the target domain).
+      labels: f32 [P, T], NaN where missing (always NaN where domain is 1).
       mask: bool [P], whether the example is real.
-      domain: int32 [P], 0 source, 1 target.
+      domain: int32 [P], 0 source, 1 target, 2 target with one of the few labels that a run names.
       weight: f32 [P], weight in losses.
     """
 
@@ -32,8 +32,13 @@ class Batch:
     domain: Int[Array, " p"]
     weight: Float[Array, " p"]
 
+    @property
+    def labelled(self) -> Float[Array, " p"]:
+        """Weight of the real examples that are learned from by their labels, else 0."""
+        return jnp.where(self.mask & (self.domain != 1), self.weight, 0)
+
     def in_domain(self, domain: int) -> Float[Array, " p"]:
-        """Weight of the real examples of a domain (0 source, 1 target), else 0."""
+        """Weight of the real examples of a domain (0 source, 1 target without labels), else 0."""
         return jnp.where(self.mask & (self.domain == domain), self.weight, 0)
 
     def occurrences(self, domain: int) -> Float[Array, " u"]:

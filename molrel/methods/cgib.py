@@ -72,7 +72,7 @@ class CGIBConfig(SourceOnlyConfig):
             logits, views = network.apply(  # pyright: ignore[reportGeneralTypeIssues]
                 apply, encoded, batch.sides, True, method="compress", rngs={"dropout": context.key}
             )
-            weight = jnp.where(batch.in_domain(0) > 0, batch.weight, 0)
+            weight = batch.labelled
             found = [_terms(kind, view, batch, weight, axis_name) for view in views]
             plain = supervise(kind, logits, batch, axis_name)
             total, terms = add_terms(plain, found, self.weights)

@@ -76,7 +76,7 @@ class CMRLConfig(SourceOnlyConfig):
         def loss(params, state, batch: Batch, context: Context) -> LossOutput:
             axis_name = context.axis_name
             order_key, noise_key = jax.random.split(context.key)
-            weight = jnp.where(batch.in_domain(0) > 0, batch.weight, 0)
+            weight = batch.labelled
             apply = {"params": params}
             encoded = network.apply(apply, batch.molecules, method="encode")
             logits, views = network.apply(  # pyright: ignore[reportGeneralTypeIssues]

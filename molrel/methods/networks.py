@@ -279,8 +279,8 @@ def add_terms(
 
 
 def supervise(kind: str, logits: Float[Array, "p t"], batch: Batch, axis_name: str | None) -> Array:
-    """Share of the supervised loss of the source examples: cross-entropy or squared error."""
-    labelled = {"labels": batch.labels, "mask": batch.in_domain(0) > 0, "weight": batch.weight}
+    """Share of the supervised loss of the labelled examples: cross-entropy or squared error."""
+    labelled = {"labels": batch.labels, "mask": batch.labelled > 0, "weight": batch.weight}
     if kind == "regression":
         return supervised.squared_error(predictions=logits, **labelled, axis_name=axis_name)
     if kind == "multiclass":

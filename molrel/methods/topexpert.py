@@ -203,7 +203,7 @@ def topexpert(config: TopExpertConfig, network: ExpertNetwork, kind: str) -> Met
         axis_name = context.axis_name
         target_key, key, noise_key = jax.random.split(context.key, 3)
         logits, z, new_state = forward(params, state, batch, key, axis_name)
-        terms, real = {}, batch.in_domain(0) > 0
+        terms, real = {}, batch.labelled > 0
         if learned:
             before = forward(jax.lax.stop_gradient(params), state, batch, target_key, axis_name)[1]
             centroids = params["centroids"]

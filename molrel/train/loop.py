@@ -224,7 +224,7 @@ def _start(
 ) -> RunState:
     """The state of every seed after the method's ``start``."""
     assert method.start is not None
-    every = all_batches(sampler.source, sampler.rows[0], budget, sizes)
+    every = all_batches(sampler.every_labelled(), sampler.rows[0], budget, sizes)
     started = []
     for i in range(len(run.train.step)):
         state = unstack(run.train, i)
