@@ -48,16 +48,14 @@ from molrel.errors import NotDefined, RunError
 from molrel.evaluate.floors import molecule_means
 from molrel.evaluate.selection import selection_metrics
 from molrel.memory import peak_memory_mb, reset_peak_memory
-from molrel.methods.distrans import DisTransConfig
 from molrel.methods.estimators import TUNED, fit_classical
-from molrel.methods.method import active
 from molrel.prepare import Prepared, label_scale, prepare
 from molrel.problem import Fit, subset
 from molrel.reporting import side_ids
 from molrel.run_record import environment
 
 # Raised by hand when a change of the code changes figures: cells of before are then stale.
-VERSION = 1
+VERSION = 2
 
 
 def data_version(setting: Setting) -> dict[str, Any]:
@@ -78,39 +76,16 @@ def cell_key(preset: Preset, setting: Setting, entrant: Entrant, name: str, seed
         "evaluated": preset.evaluated,
         "ceiling": entrant.supervised_by_target,
     }
-    if revised(setting, entrant):
-        decides["revision"] = 2
     if entrant.method is not None:
-        config = experiment(preset, setting, entrant.method)
+        config = experiment(preset, setting, entrant.method, entrant.examples)
         decides["experiment"] = changed(config) | {"type": type(entrant.method).__name__}
         decides["trials"] = [dict(t) for t in TRIALS]
     else:
         decides |= {"data_config": catalogue_fields(setting.data), "method": name}
         if entrant.learner is not None:
             decides["trials"] = list(CLASSICAL_TRIALS[entrant.learner])
-            decides["max_examples"] = draws(preset, setting)
+            decides["max_examples"] = preset.classical_examples
     return short_hash(decides)
-
-
-def revised(setting: Setting, entrant: Entrant) -> bool:
-    """Whether the code of these figures alone has changed since ``VERSION`` was raised.
-
-    Weighted reversals have a mean strength of 1 since, the floors of settings whose sides have
-    roles know in which role they met a molecule, and boosting of classes has a penalty.
-    """
-    if entrant.learner == "boosting":
-        return setting.name == "ddibench"
-    if entrant.family == "floor":
-        return setting.strategy == "regression" or setting.name == "ddibench"
-    method = entrant.method
-    if not isinstance(method, DisTransConfig) or method.weighting == "uniform":
-        return False
-    return active(method.weights.adversarial_fragment) or active(method.weights.adversarial_pair)
-
-
-def draws(preset: Preset, setting: Setting) -> int:
-    """Labelled examples that a network sees in all steps; classical learners get no more."""
-    return preset.train.steps * setting.source_examples * preset.batch
 
 
 def seeds_of(entrant: Entrant, seeds: Sequence[int]) -> Sequence[int]:
@@ -309,8 +284,8 @@ def fit_seeds(stage: Stage, job: Job) -> dict[int, tuple[dict[str, np.ndarray], 
             symmetric=prepared.task.symmetric,
             seed=seed,
             setting=options[tuned],
-            max_examples=draws(stage.preset, stage.setting),
-            examples_per_tree=draws(stage.preset, stage.setting) // 2,
+            max_examples=stage.preset.classical_examples,
+            examples_per_tree=stage.preset.classical_examples // 2,
         )
         if stage.kind == "multiclass":
             wide = prepared.task.n_outputs
@@ -375,8 +350,9 @@ def train_on(
     name: str = "trials",
 ) -> dict[int, tuple[dict[str, np.ndarray], dict]]:
     """Trains the missing seeds and scores the parts; the cells keep the trials as ``name``."""
-    assert job.entrant.method is not None
-    config = experiment(stage.preset, stage.setting, job.entrant.method)
+    entrant = job.entrant
+    assert entrant.method is not None
+    config = experiment(stage.preset, stage.setting, entrant.method, entrant.examples)
     grid = {name: [trial[name] for trial in TRIALS] for name in TRIALS[0]}
     fit = Fit(config, prepared, grid)
     # The first seed's trials choose for all seeds, also for those that are added later.

@@ -30,14 +30,18 @@ class Setting:
       name: of its files.
       strategy: group in the tables.
       data: the domains.
-      source_examples, target_examples: of a step; few where a side is a bag of many molecules.
+      source_molecules, target_molecules: of a step; more where examples share few molecules, and
+        0, which draws examples alone, where a side is a bag of many molecules.
+      source_examples, target_examples: of a step at most.
     """
 
     name: str
     strategy: Literal["cross-dataset", "pronounced shift", "regression"]
     data: DataConfig
-    source_examples: int = 64
-    target_examples: int = 32
+    source_molecules: int = 96
+    source_examples: int = 2048
+    target_molecules: int = 64
+    target_examples: int = 512
 
     @property
     def title(self) -> str:
@@ -49,27 +53,48 @@ def _setting(name: str, strategy: Any, source: str, target: str, **sizes: int) -
     return Setting(name, strategy, DataConfig(source=source, target=target), **sizes)
 
 
+SPARSE = {"source_molecules": 192, "target_molecules": 96}
+
 SETTINGS: dict[str, Setting] = {
     s.name: s
     for s in (
         _setting("zhang_ddinter", "cross-dataset", "zhangddi", "ddinter2"),
         _setting("zhang_chch", "cross-dataset", "zhangddi", "chchminer"),
         _setting("ddinter_zhang", "cross-dataset", "ddinter2", "zhangddi"),
-        _setting("zhang_herbs", "cross-dataset", "zhangddi", "herbiv", target_examples=4),
-        _setting("zhang_cocrystals", "cross-dataset", "zhangddi", "ccgnet"),
+        _setting(
+            "zhang_herbs",
+            "cross-dataset",
+            "zhangddi",
+            "herbiv",
+            target_molecules=0,
+            target_examples=4,
+        ),
+        _setting("zhang_cocrystals", "cross-dataset", "zhangddi", "ccgnet", target_molecules=96),
         _setting("atc_a_l", "pronounced shift", "ddinter2_atc/A", "ddinter2_atc/L"),
         _setting("atc_l_r", "pronounced shift", "ddinter2_atc/L", "ddinter2_atc/R"),
         _setting("atc_r_a", "pronounced shift", "ddinter2_atc/R", "ddinter2_atc/A"),
-        _setting("ddibench", "pronounced shift", "ddibench/train", "ddibench/test"),
+        _setting("ddibench", "pronounced shift", "ddibench/train", "ddibench/test", **SPARSE),
         _setting(
             "zhang_clusters", "pronounced shift", "zhangddi_clusters/a", "zhangddi_clusters/b"
         ),
         _setting("mixtures", "pronounced shift", "mixtures/hydrocarbons", "mixtures/heteroatoms"),
-        _setting("opioid_mu_delta", "pronounced shift", "opioid_cliffs/mu", "opioid_cliffs/delta"),
-        _setting("opioid_mu_kappa", "pronounced shift", "opioid_cliffs/mu", "opioid_cliffs/kappa"),
-        _setting("combisolv", "regression", "combisolv/qm", "combisolv/exp"),
-        _setting("uvvis_chemfluor", "regression", "uvvis/deep4chem", "uvvis/chemfluor"),
-        _setting("uvvis_dsscdb", "regression", "uvvis/deep4chem", "uvvis/dsscdb"),
+        _setting(
+            "opioid_mu_delta",
+            "pronounced shift",
+            "opioid_cliffs/mu",
+            "opioid_cliffs/delta",
+            **SPARSE,
+        ),
+        _setting(
+            "opioid_mu_kappa",
+            "pronounced shift",
+            "opioid_cliffs/mu",
+            "opioid_cliffs/kappa",
+            **SPARSE,
+        ),
+        _setting("combisolv", "regression", "combisolv/qm", "combisolv/exp", **SPARSE),
+        _setting("uvvis_chemfluor", "regression", "uvvis/deep4chem", "uvvis/chemfluor", **SPARSE),
+        _setting("uvvis_dsscdb", "regression", "uvvis/deep4chem", "uvvis/dsscdb", **SPARSE),
         _setting("henry", "regression", "henry/computed", "henry/water"),
     )
 }
@@ -89,17 +114,19 @@ class Entrant:
       learner: classical learner, where it is one.
       supervised_by_target: the ceiling: trained on one half of the target's labels to score
         the other half.
+      examples: of a step at most, where a pair costs more than its molecules.
     """
 
     family: Family
     method: MethodConfig | None = None
     learner: Learner | None = None
     supervised_by_target: bool = False
+    examples: int | None = None
 
 
 NO_ADAPTATION = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 # All adaptation methods, and the reference that they are compared with, share this encoder.
-SHARED = "graph + picture"
+SHARED = "graph + picture + Morgan"
 # The one floor that reads target labels.
 TARGET_DEGREE = "floor: target-degree prior (reads target labels)"
 
@@ -107,14 +134,15 @@ TARGET_DEGREE = "floor: target-degree prior (reads target labels)"
 def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str, Entrant]:
     """Every method at one size."""
     size = {"width": width, "depth": depth}
-    both = size | {"picture_encoder": picture_encoder, "discriminator_width": width}
+    views = size | {"picture_encoder": picture_encoder, "discriminator_width": width}
+    both = views | {"fingerprints": True}
     full = DisTransConfig(**both)
     weights = full.weights
 
-    def source(method: MethodConfig) -> Entrant:
-        return Entrant("source-only", method)
+    def source(method: MethodConfig, examples: int | None = None) -> Entrant:
+        return Entrant("source-only", method, examples=examples)
 
-    def adapt(alignment: Any, **settings: float) -> Entrant:
+    def adapt(alignment: Any, **settings: Any) -> Entrant:
         return Entrant("adaptation", AdaptationConfig(alignment=alignment, **both, **settings))
 
     def ours(**fields: Any) -> Entrant:
@@ -143,18 +171,22 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         "Morgan + linear": Entrant("classical", learner="linear"),
         "Morgan + random forest": Entrant("classical", learner="forest"),
         "Morgan + gradient boosting": Entrant("classical", learner="boosting"),
-        "Morgan + MLP": source(FingerprintMLPConfig(width=2 * width)),
+        "Morgan + MLP": source(FingerprintMLPConfig(width=width)),
         "siamese GCN": source(SiameseConfig("gcn", **size)),
         "siamese GIN": source(SiameseConfig("gin", **size)),
         "siamese GAT": source(SiameseConfig("gat", **size)),
         "siamese D-MPNN": source(SiameseConfig("dmpnn", **size)),
-        "CIGIN": source(CIGINConfig(**size)),
+        "CIGIN": source(CIGINConfig(**size), 512),
         # 4 blocks as published, at full size only.
         "SSI-DDI": source(SSIDDIConfig(width=width, blocks=4 if depth > 2 else 2)),
-        "CGIB": source(CGIBConfig(**size)),
-        "CMRL": source(CMRLConfig(**size)),
-        "picture": source(replace(full, branches="picture", weights=NO_ADAPTATION)),
+        "CGIB": source(CGIBConfig(**size), 512),
+        "CMRL": source(CMRLConfig(**size), 512),
+        "picture": source(
+            replace(full, branches="picture", fingerprints=False, weights=NO_ADAPTATION)
+        ),
+        "graph + picture": source(replace(full, fingerprints=False, weights=NO_ADAPTATION)),
         SHARED: source(replace(full, weights=NO_ADAPTATION)),
+        "AdaBN": adapt("dann", weight=0.0, domain_statistics=True),
         "DANN": adapt("dann", weight=0.1),
         "CDAN": adapt("cdan", weight=0.1),
         "CDAN+E": adapt("cdan_e", weight=0.1),
@@ -177,6 +209,8 @@ def entrants(width: int, depth: int, picture_encoder: Any = "small") -> dict[str
         ),
         "DisTrans - prototypes": control(weights=replace(weights, prototype=0.0)),
         "DisTrans - guidance": control(weights=replace(weights, guidance=0.0)),
+        "DisTrans + domain statistics": control(domain_statistics=True),
+        "DisTrans - Morgan counts": control(fingerprints=False),
         "DisTrans - picture": control(branches="graph"),
         "DisTrans - graph": control(branches="picture"),
         "DisTrans, weak adversaries": control(weights=weighted(adversarial=0.1)),
@@ -213,7 +247,8 @@ class Preset:
       seeds: how many.
       width, depth, picture_size, picture_encoder: of the networks.
       train: the loop; batch sizes are those of the setting times ``batch``.
-      batch: factor on the settings' examples of a step.
+      batch: factor on the settings' molecules, and twice on their examples, of a step.
+      classical_examples: most training examples of a classical learner.
       evaluated: most target examples that are scored, a random subset of the target.
       replicates: of the bootstrap.
     """
@@ -227,6 +262,7 @@ class Preset:
     train: TrainConfig
     picture_encoder: Literal["small", "resnet18"] = "small"
     batch: int = 1
+    classical_examples: int = 30_000
     evaluated: int = 6000
     replicates: int = 200
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -249,6 +285,7 @@ PRESETS: dict[str, Preset] = {
         depth=1,
         picture_size=32,
         train=TrainConfig(steps=20, evaluate_every=10, valid_examples=500),
+        classical_examples=1280,
         evaluated=1000,
         replicates=50,
     ),
@@ -259,7 +296,7 @@ PRESETS: dict[str, Preset] = {
         width=64,
         depth=2,
         picture_size=32,
-        train=TrainConfig(steps=200, evaluate_every=100, valid_examples=1000),
+        train=TrainConfig(steps=600, evaluate_every=50, patience=3, valid_examples=2000),
         replicates=1000,
     ),
     "paper": Preset(
@@ -270,20 +307,27 @@ PRESETS: dict[str, Preset] = {
         depth=3,
         picture_size=224,
         picture_encoder="resnet18",
-        train=TrainConfig(steps=4000, evaluate_every=400, valid_examples=10_000),
-        batch=8,
+        train=TrainConfig(steps=10_000, evaluate_every=250, patience=4, valid_examples=10_000),
+        batch=3,
+        classical_examples=1_000_000,
         evaluated=50_000,
         replicates=500,
     ),
 }
 
 
-def experiment(preset: Preset, setting: Setting, method: MethodConfig) -> Experiment:
-    """The config of one method in one setting."""
+def experiment(
+    preset: Preset, setting: Setting, method: MethodConfig, examples: int | None = None
+) -> Experiment:
+    """The config of one method in one setting, with at most so many ``examples`` of the source."""
+    factor = preset.batch
+    most = setting.source_examples if examples is None else min(examples, setting.source_examples)
     train = replace(
         preset.train,
-        source_examples=setting.source_examples * preset.batch,
-        target_examples=setting.target_examples * preset.batch,
+        source_molecules=setting.source_molecules * factor,
+        source_examples=most * factor**2,
+        target_molecules=setting.target_molecules * factor,
+        target_examples=setting.target_examples * factor**2,
     )
     return Experiment(
         name=setting.name,
