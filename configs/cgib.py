@@ -4,7 +4,7 @@
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-Expected: target AUROC 0.687 [0.617, 0.755] (3 seeds); 70 seconds on 2 CPU cores.
+Expected: target AUROC 0.686 [0.616, 0.750] (3 seeds); 3 minutes on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment

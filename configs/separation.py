@@ -4,7 +4,7 @@
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-Expected: target AUROC 0.660 [0.585, 0.722] (3 seeds); 80 seconds on 2 CPU cores.
+Expected: target AUROC 0.659 [0.596, 0.720] (3 seeds); a minute on 2 CPU cores.
 """
 
 from molrel.chem.features import FeatureConfig

@@ -4,7 +4,7 @@
 
 The built-in set: hydrocarbon pairs -> hydrocarbon-heteroatom pairs.
 
-Expected: target AUROC 0.665 [0.600, 0.715] (3 seeds); 35 seconds on 2 CPU cores.
+Expected: target AUROC 0.665 [0.596, 0.727] (3 seeds); a minute on 2 CPU cores.
 """
 
 from molrel.config import DataConfig, Experiment
