@@ -21,10 +21,11 @@ would count it twice.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
 Tree = TypeVar("Tree")
@@ -91,3 +92,30 @@ def fold_in_device(key: Key[Array, ""], axis_name: str | None) -> Key[Array, ""]
     if axis_name is None:
         return key
     return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
+def of_first_host(tree: Tree) -> Tree:
+    """What the first process has, on all of them, as NumPy arrays; the tree itself where there is
+    one process. Typed keys are kept.
+
+    Not inside jit. For what must not differ between hosts by a bit, as it decides what comes next.
+    """
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return with_keys(tree, multihost_utils.broadcast_one_to_all(plain(tree)))
+
+
+def plain(tree: Any) -> Any:
+    """The tree as NumPy arrays, typed keys as their data."""
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
+
+
+def with_keys(like: Tree, tree: Any) -> Tree:
+    """The tree of ``plain`` with typed keys where ``like`` has them."""
+    return jax.tree.map(lambda a, x: jax.random.wrap_key_data(x) if _is_key(a) else x, like, tree)
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -135,6 +135,8 @@ def train(arguments: list[str]) -> int:
         + ", ".join(presets.names()),
     )
     set_workers(flags.workers)
+    if flags.distributed:
+        _join_hosts()
     from molrel.runner import run
 
     run(
@@ -146,6 +148,24 @@ def train(arguments: list[str]) -> int:
         config_file=path,
     )
     return 0
+
+
+def _join_hosts() -> None:
+    """``jax.distributed.initialize()``.
+
+    Raises:
+      InputError: it finds no cluster.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"--distributed finds no other processes ({str(error).strip().splitlines()[0][:200]})",
+            remedy="Start it by srun, mpirun or on every host of a TPU slice, or call "
+            "jax.distributed.initialize(address, processes, number) and molrel.run from Python",
+        ) from error
 
 
 def embed(arguments: list[str]) -> int:

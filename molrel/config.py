@@ -121,6 +121,9 @@ class TrainCommand(Generic[M]):
     """Continue the run in the folder, bit for bit."""
     overwrite: bool = False
     """Begin anew where the folder holds a run already."""
+    distributed: bool = False
+    """Share each step with the processes that jax.distributed.initialize() finds: of a TPU pod, a
+    Slurm or an MPI job."""
     compare: tuple[Path, ...] = ()
     """Run folders to put beside this one in the report."""
     workers: int | None = None

@@ -25,7 +25,7 @@ from molrel.files import (
     remove,
 )
 from molrel.run_record import PREDICTIONS, read_record, update_record
-from molrel.train.checkpoint import first_line, quiet, quiet_save
+from molrel.train.checkpoint import first_line, of_one_process, quiet, quiet_save
 
 
 def save_best(best: dict[str, Any], record: dict[str, Any], folder: Path) -> None:
@@ -43,7 +43,7 @@ def save_best(best: dict[str, Any], record: dict[str, Any], folder: Path) -> Non
                 return
     with writing(goal):
         scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=goal.parent))
-    checkpointer = ocp.StandardCheckpointer()
+    checkpointer = ocp.StandardCheckpointer(**of_one_process())
     try:
         with quiet_save():
             checkpointer.save(scratch / "best", best)
@@ -119,7 +119,8 @@ def read_best(folder: Path, expected: str | None) -> dict[str, Any]:
     if expected is not None and files_digest(best) != expected:
         raise _damaged(best, "they are not the files that the run ended with")
     quiet()
-    checkpointer = ocp.PyTreeCheckpointer()
+    options = of_one_process()
+    checkpointer = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options), **options)
     try:
         # NumPy, so that a run made on an accelerator is read on a machine without one.
         metadata: Any = checkpointer.metadata(best).item_metadata

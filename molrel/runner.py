@@ -41,6 +41,9 @@ def run(
 ) -> list[dict[str, Any]]:
     """Trains all seeds of an experiment and writes its run folder.
 
+    On several hosts (after ``jax.distributed.initialize()``) every process calls it alike; the
+    devices of all share each step, and the first process alone writes.
+
     Args:
       config: the experiment.
       folder: run folder; made if missing.
@@ -54,7 +57,7 @@ def run(
         not hold them: what reads the training data again, such as ``evaluate --data``, cannot.
 
     Returns:
-      The rows of the report.
+      The rows of the report; none on other processes than the first.
 
     Raises:
       InputError: the folder holds something else or a run that is not continued, another
@@ -65,6 +68,13 @@ def run(
     enable_compilation_cache()
     config = as_run(config, source, target)
     to_json(config)  # what could not be read again is not trained
+    if jax.process_index() > 0:
+        prepared = prepare(
+            config, needs=config.method.needs, cache=cache, source=source, target=target
+        )
+        problem = make_problem(config, prepared)
+        problem.fit(Scorer(problem), seeds=config.seeds, folder=None, resume=resume)
+        return []
     config_file = config_file or own_file(config)
     columns = _columns(config) if source is None else config.data.smiles_columns
     check_sides(config, len(columns))

@@ -18,7 +18,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Float, Int
 
-from molrel.errors import InputError, RunError
+from molrel.collectives import plain, with_keys
+from molrel.errors import InputError, RunError, writing
 from molrel.files import refuse_links
 from molrel.train.step import TrainState
 
@@ -55,8 +56,11 @@ class Checkpoints:
         quiet()
         refuse_links(folder.parent)
         self.folder = folder.resolve()
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
         self._manager = ocp.CheckpointManager(
-            self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
+            self.folder,
+            options=ocp.CheckpointManagerOptions(max_to_keep=2, create=False, **of_one_process()),
         )
 
     def latest(self) -> int | None:
@@ -73,7 +77,7 @@ class Checkpoints:
             with quiet_save():
                 self._manager.save(
                     step,
-                    args=ocp.args.StandardSave(run),
+                    args=ocp.args.StandardSave(plain(run)),
                     custom_metadata={DIGEST: digest(run)},
                 )
                 self._manager.wait_until_finished()
@@ -91,7 +95,7 @@ class Checkpoints:
         """
         step = self.latest()
         path = self.folder / str(step)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        abstract = plain(template)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
             written = (self._manager.metadata(step).custom_metadata or {}).get(DIGEST)
@@ -105,12 +109,20 @@ class Checkpoints:
                 remedy="Delete this folder to go on from the checkpoint before it, "
                 "or train again with the config it was written with",
             ) from error
-        return jax.tree.map(jnp.asarray, restored)
+        return with_keys(template, jax.tree.map(jnp.asarray, restored))
 
     def close(self) -> None:
         """Frees the manager. Every save was waited for, so a failure here loses nothing."""
         with contextlib.suppress(Exception):  # orbax raises what a failed save raised once more
             self._manager.close()
+
+
+def of_one_process() -> dict[str, Any]:
+    """Options of orbax, by which the first of several processes writes without the others."""
+    if jax.process_count() == 1:
+        return {}
+    only = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    return {"multiprocessing_options": only}
 
 
 DIGEST = "sha256"

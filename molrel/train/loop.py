@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from molrel.collectives import of_first_host
 from molrel.data.batches import (
     Budget,
     MoleculeSizes,
@@ -40,8 +41,18 @@ Validate = Callable[[Any, Any], list[dict[str, float]]]
 
 
 def count_devices(requested: int) -> int:
-    """Devices to use: those asked for, or all accelerators, or one CPU device."""
-    available = jax.local_device_count()
+    """Devices to use: those asked for, or all accelerators, or one CPU device.
+
+    On several hosts (``jax.distributed``) all devices of all of them.
+
+    Raises:
+      RunError: there are fewer.
+    """
+    available = jax.device_count()
+    if jax.process_count() > 1 and requested in (0, available):
+        return available
+    if jax.process_count() > 1:
+        raise RunError(f"{requested} devices asked for, and the hosts have {available} together")
     if requested > available:
         raise RunError(f"{requested} devices asked for, {available} found")
     return requested or (1 if jax.default_backend() == "cpu" else available)
@@ -82,7 +93,7 @@ def train(
       seeds: one run each.
       config, optimiser_config: of the loop.
       folder: of the run; ``metrics.jsonl`` and ``checkpoints/`` are written there. None
-        keeps everything in memory.
+        keeps everything in memory, as all processes but the first must.
       molecules: SMILES by id, for messages.
       resume: go on from the newest checkpoint, if there is one.
       options: of each seed's run; the same names for all (``compile_step``'s ``vary``).
@@ -106,7 +117,13 @@ def train(
     )
 
     def batches(step: int):
-        return step_batches(sampler, sizes, budget, seeds=seeds, step=step, n_devices=n_devices)
+        found = step_batches(sampler, sizes, budget, seeds=seeds, step=step, n_devices=n_devices)
+        if jax.process_count() == 1:
+            return found
+        # Every host draws the same, and feeds the devices of its own.
+        n = jax.local_device_count()
+        own = slice(jax.process_index() * n, (jax.process_index() + 1) * n)
+        return [jax.tree.map(lambda x: x[own], batch) for batch in found]
 
     run = _fresh_run(program, table, batches(0)[0], seeds, options, n_devices)
     done, files = 0, None
@@ -123,6 +140,9 @@ def train(
             if latest is not None:
                 done, run = latest, checkpoints.restore(run)
             log.truncate(done)
+        if resume:
+            done, run = of_first_host((done, run))
+            done, run = int(done), jax.tree.map(jnp.asarray, run)
         if not done and method.start is not None:
             run = _start(method, run, table, sampler, budget, sizes)
 
@@ -139,9 +159,10 @@ def train(
         started, compile_seconds, between, first = time.perf_counter(), 0.0, 0.0, done
         state, table = program.enter(run.train, table)
         for step in () if _ended(run, done, config).all() else range(done, config.steps):
-            for batch in batches(step):
-                state, terms = program.step(state, table, batch)
-                pending.append((step, terms))
+            with _of_all_hosts():
+                for batch in batches(step):
+                    state, terms = program.step(state, table, batch)
+                    pending.append((step, terms))
             if step == first:
                 jax.block_until_ready(state)
                 compile_seconds = time.perf_counter() - started
@@ -159,7 +180,10 @@ def train(
             stacked = program.leave(state)
             plain = jax.device_get((stacked.params, stacked.state))
             _check_parameters(plain, step, seeds)
-            validations = validate(stacked.params, stacked.state)
+            validations = [
+                {name: float(value) for name, value in each.items()}
+                for each in of_first_host(validate(stacked.params, stacked.state))
+            ]
             before = step // config.evaluate_every * config.evaluate_every
             ended = _ended(run, before, config)
             run = dataclasses.replace(run, train=stacked)
@@ -183,6 +207,21 @@ def train(
         "seconds_per_step": (seconds - compile_seconds - between) / steady,
         "n_parameters": float(sum(x.size for x in jax.tree.leaves(run.train.params)) / len(seeds)),
     }
+
+
+@contextlib.contextmanager
+def _of_all_hosts() -> Iterator[None]:
+    """Says what an error in a step that several hosts share most likely means."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        raise RunError(
+            f"a step that {jax.process_count()} hosts share has failed, most likely because one of "
+            f"them has left ({line}). Start all of them again with --resume"
+        ) from error
 
 
 def _tell(bar: tqdm, step: int, steps: int, terms: dict, validations: list[dict]) -> None:

@@ -166,7 +166,7 @@ def compile_step(
     """The step for all seeds and devices at once; both modes give the same numbers.
 
     Args:
-      n_devices: 1 compiles with jit; more with pmap over that many local devices.
+      n_devices: of all processes; 1 compiles with jit, more with pmap over them.
       mode: how the seeds are run. ``vmap`` carries stacked states, ``loop`` a list of them:
         one seed's donated buffers are then used again from step to step, and nothing new is
         placed in the hole that the temporaries of a step leave.
@@ -175,19 +175,23 @@ def compile_step(
     axis = DEVICES if n_devices > 1 else None
     step = make_step(method, optimiser, steps=steps, axis_name=axis, vary=vary)
     init = jax.jit(lambda seed, table, batch: init_state(method, optimiser, table, batch, seed))
+    # On several hosts each process has the devices of its own, and the step is over all.
     devices = jax.local_devices()[:n_devices]
     if resolve_seeds_mode(mode) == "vmap":
-        mapped = _compile(jax.vmap(step, in_axes=(0, None, 0)), devices)
+        mapped = _compile(jax.vmap(step, in_axes=(0, None, 0)), devices, n_devices)
         return Program(
-            init, lambda *placed: _replicate(placed, devices), mapped, lambda states: states
+            init,
+            lambda *placed: _replicate(placed, devices, n_devices),
+            mapped,
+            lambda states: states,
         )
-    single = _compile(step, devices)
+    single = _compile(step, devices, n_devices)
     # Compiled, because hundreds of leaves would each be sliced by a program of their own.
     split = jax.jit(lambda states: [unstack(states, i) for i in range(len(states.step))])
     join = jax.jit(stack)
 
     def enter(states, table):
-        return _replicate((split(states), table), devices)
+        return _replicate((split(states), table), devices, n_devices)
 
     def loop(states, table, batch):
         results = []
@@ -205,25 +209,25 @@ def _seed_of(batch: IndexBatch, index: int, n_devices: int) -> IndexBatch:
     return jax.tree.map(lambda x: x[:, index] if n_devices > 1 else x[index], batch)
 
 
-def _compile(step: Step, devices: Sequence[Any]) -> Step:
+def _compile(step: Step, devices: Sequence[Any], n_devices: int) -> Step:
     """jit on one device; pmap with replicated, un-stacked state and table on several."""
-    if len(devices) == 1:
+    if n_devices == 1:
         return jax.jit(step, donate_argnums=0)
     return jax.pmap(
         step,
         axis_name=DEVICES,
         in_axes=(None, None, 0),
         out_axes=None,  # pyright: ignore[reportArgumentType]
-        devices=devices,
+        devices=devices if len(devices) == n_devices else None,  # None: those of all processes
         donate_argnums=0,
     )
 
 
-def _replicate(tree: Any, devices: Sequence[Any]) -> Any:
-    """The tree on every device; the same buffers on the device where it already is.
+def _replicate(tree: Any, devices: Sequence[Any], n_devices: int) -> Any:
+    """The tree on every device of this process; the same buffers where it already is.
 
     What a step finds on one device alone it copies to all the others, each time anew.
     """
-    if len(devices) == 1:
+    if n_devices == 1:
         return tree
     return jax.device_put(tree, NamedSharding(Mesh(devices, (DEVICES,)), PartitionSpec()))
