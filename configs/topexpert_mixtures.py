@@ -2,7 +2,7 @@
 
     molrel train topexpert_mixtures --out runs/topexpert_mixtures
 
-Expected: target AUROC 0.702 [0.625, 0.759] (3 seeds); 40 seconds on 2 CPU cores.
+Expected: target AUROC 0.702 [0.627, 0.760] (3 seeds); 40 seconds on 2 CPU cores.
 """
 
 from molrel.chem.features import FeatureConfig
